@@ -1,0 +1,21 @@
+//! The WZP wire protocol, version 2: how participants and relays talk.
+//!
+//! This crate knows bytes and their meaning. It opens no socket, reads no
+//! clock and allocates only what a length check has allowed. `docs/protocol.md`
+//! in the repository is the same protocol for readers.
+//!
+//! * [`media`]: the header of a media datagram
+//! * [`control`]: the messages of the control stream
+//! * [`framing`]: how messages are laid into the stream
+//! * [`close`]: the codes that end a session
+
+pub mod close;
+pub mod control;
+pub mod framing;
+pub mod media;
+
+/// The TLS application protocol (RFC 7301) of this version.
+pub const ALPN: &[u8] = b"wzp/2";
+
+/// The UDP port a relay listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 4433;

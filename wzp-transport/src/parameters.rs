@@ -1,0 +1,69 @@
+//! QUIC transport parameters fit for voice. quinn's defaults are made for
+//! downloads: a mebibyte of queued datagrams would be minutes of stale voice.
+
+use std::time::Duration;
+
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+
+/// A peer that is silent for this long is gone (RFC 9000 section 10.1).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a client speaks up when it has nothing to say. Three may be lost
+/// before [`IDLE_TIMEOUT`]. Relays never do: it would cost them one packet per
+/// idle session and interval.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// UDP payload that every path carries (RFC 9000 section 14). Voice frames are
+/// a tenth of it, so looking for more would cost probes and gain nothing.
+const MTU: u16 = 1200;
+
+/// Room for media received and not yet read, in bytes: about two seconds of
+/// five talkers. Older frames are dropped for newer ones.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// Control messages in flight to a client, in bytes: the longest message twice.
+const CLIENT_STREAM_WINDOW: u32 = 128 * 1024;
+
+/// What both sides have in common.
+fn common(idle_timeout: Duration, send_buffer: usize) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let idle = IdleTimeout::try_from(idle_timeout).unwrap_or(IdleTimeout::from(VarInt::MAX));
+    config
+        .max_idle_timeout(Some(idle))
+        .initial_mtu(MTU)
+        .mtu_discovery_config(None)
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(Some(RECEIVE_BUFFER))
+        .datagram_send_buffer_size(send_buffer);
+    config
+}
+
+/// For a client: keeps the session alive and accepts no streams.
+pub fn client() -> TransportConfig {
+    /// Half a second of the largest frames; beyond that voice is stale.
+    const SEND_BUFFER: usize = 8 * 1024;
+    let mut config = common(IDLE_TIMEOUT, SEND_BUFFER);
+    config
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW));
+    config
+}
+
+/// For a relay: one control stream per client, which can hold `message_bytes`
+/// unread; `send_buffer` bytes of media waiting for one client.
+pub fn relay(idle_timeout: Duration, message_bytes: u32, send_buffer: usize) -> TransportConfig {
+    /// Two full packets of voice in flight before the first acknowledgement is
+    /// nothing: a listener in a room of fifty gets that every 20 ms.
+    const INITIAL_WINDOW: u64 = 64 * 1024;
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
+    let mut config = common(idle_timeout, send_buffer);
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .stream_receive_window(VarInt::from_u32(message_bytes))
+        .receive_window(VarInt::from_u32(message_bytes))
+        .congestion_controller_factory(std::sync::Arc::new(congestion));
+    config
+}

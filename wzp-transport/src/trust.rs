@@ -1,0 +1,128 @@
+//! How a client decides that a relay is the right one. There are three honest
+//! ways and no silent fourth.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use thiserror::Error;
+
+use crate::crypto_provider;
+use crate::identity::Fingerprint;
+
+/// Which relays a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// A certificate for the host's name from an authority this system trusts
+    /// (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
+    WebPki,
+    /// Exactly the certificate with this fingerprint, whatever it says.
+    Pinned(Fingerprint),
+    /// Any certificate: whoever is in between can listen.
+    Insecure,
+}
+
+/// Why no TLS configuration could be made.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The system has no certificate authorities to trust.
+    #[error(
+        "this system has no trusted certificate authorities ({0}); install them \
+         (Debian: ca-certificates) or name the relay's certificate with --pin"
+    )]
+    NoRoots(String),
+    /// rustls refused the configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Trust {
+    /// TLS for the client's side: TLS 1.3, ALPN of the protocol.
+    ///
+    /// # Errors
+    /// Any [`TrustError`].
+    pub fn client_config(self) -> Result<rustls::ClientConfig, TrustError> {
+        let builder = rustls::ClientConfig::builder_with_provider(crypto_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+        let mut config = match self {
+            Self::WebPki => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
+            Self::Pinned(_) | Self::Insecure => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(WithoutAuthority {
+                    pin: match self {
+                        Self::Pinned(fingerprint) => Some(fingerprint),
+                        _ => None,
+                    },
+                    provider: crypto_provider(),
+                }))
+                .with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![wzp_proto::ALPN.to_vec()];
+        Ok(config)
+    }
+}
+
+fn system_roots() -> Result<rustls::RootCertStore, TrustError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TrustError::NoRoots(if reasons.is_empty() {
+            "none found".to_owned()
+        } else {
+            reasons.join("; ")
+        }));
+    }
+    Ok(roots)
+}
+
+/// Checks the certificate's fingerprint, if one is wanted, and always that the
+/// peer holds the certificate's key.
+#[derive(Debug)]
+struct WithoutAuthority {
+    pin: Option<Fingerprint>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for WithoutAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.pin {
+            Some(pin) if pin != Fingerprint::of(end_entity) => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
