@@ -48,8 +48,8 @@ codes! {
     Unresponsive = 9, "unresponsive";
     /// The client does not take datagrams (RFC 9221).
     DatagramsRequired = 10, "datagrams_required";
-    /// Something failed inside the relay.
-    Internal = 11, "internal";
+    /// Control messages came faster than the limit.
+    TooManyMessages = 11, "too_many_messages";
 }
 
 impl CloseCode {

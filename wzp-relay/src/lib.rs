@@ -1,1 +1,21 @@
-//! p
+//! The WZP relay: voice clients connect over QUIC, join a room, and each
+//! one's frames are forwarded to the rest of the room.
+//!
+//! * [`config`]: command line and file to one typed tree
+//! * [`shard`]: the media plane, a state machine per core
+//! * [`room`]: who hears whom
+//! * [`session`]: one participant: life, limits, what waits for it
+//! * [`net`]: sockets and threads around the shards
+//! * [`metrics`]: every family and its source
+//! * [`admin`]: start, drain, end, and HTTP
+
+pub mod admin;
+pub mod config;
+pub mod metrics;
+pub mod net;
+pub mod room;
+pub mod session;
+pub mod shard;
+
+/// Program and version, as told to clients.
+pub const SOFTWARE: &str = concat!("wzp-relay/", env!("CARGO_PKG_VERSION"));

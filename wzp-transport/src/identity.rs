@@ -179,6 +179,16 @@ impl Identity {
         Fingerprint::of(&self.chain[0])
     }
 
+    /// The key that signs stateless resets (RFC 9000 section 10.3.2). Derived
+    /// from the private key, so that a relay that was restarted can tell its
+    /// former clients at once that it no longer knows them.
+    pub fn reset_key(&self) -> Arc<dyn quinn::crypto::HmacKey> {
+        const PURPOSE: &[u8] = b"wzp stateless reset key";
+        let digest =
+            Sha256::new().chain_update(PURPOSE).chain_update(self.key.secret_der()).finalize();
+        Arc::new(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &digest))
+    }
+
     /// TLS for the relay's side: TLS 1.3, this identity, ALPN of the protocol.
     ///
     /// # Errors

@@ -21,11 +21,16 @@ const MTU: u16 = 1200;
 /// five talkers. Older frames are dropped for newer ones.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
+/// Media accepted and not yet sent, in bytes and each frame's bookkeeping: two
+/// packets' worth, a third of a second of one talker. What it cannot hold, the
+/// relay keeps where it can count what it drops.
+const SEND_BUFFER: usize = 2 * MTU as usize;
+
 /// Control messages in flight to a client, in bytes: the longest message twice.
 const CLIENT_STREAM_WINDOW: u32 = 128 * 1024;
 
 /// What both sides have in common.
-fn common(idle_timeout: Duration, send_buffer: usize) -> TransportConfig {
+fn common(idle_timeout: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
     let idle = IdleTimeout::try_from(idle_timeout).unwrap_or(IdleTimeout::from(VarInt::MAX));
     config
@@ -34,15 +39,13 @@ fn common(idle_timeout: Duration, send_buffer: usize) -> TransportConfig {
         .mtu_discovery_config(None)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(Some(RECEIVE_BUFFER))
-        .datagram_send_buffer_size(send_buffer);
+        .datagram_send_buffer_size(SEND_BUFFER);
     config
 }
 
 /// For a client: keeps the session alive and accepts no streams.
 pub fn client() -> TransportConfig {
-    /// Half a second of the largest frames; beyond that voice is stale.
-    const SEND_BUFFER: usize = 8 * 1024;
-    let mut config = common(IDLE_TIMEOUT, SEND_BUFFER);
+    let mut config = common(IDLE_TIMEOUT);
     config
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -52,18 +55,23 @@ pub fn client() -> TransportConfig {
 }
 
 /// For a relay: one control stream per client, which can hold `message_bytes`
-/// unread; `send_buffer` bytes of media waiting for one client.
-pub fn relay(idle_timeout: Duration, message_bytes: u32, send_buffer: usize) -> TransportConfig {
-    /// Two full packets of voice in flight before the first acknowledgement is
-    /// nothing: a listener in a room of fifty gets that every 20 ms.
+/// unread.
+pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
+    /// Fifty packets in flight before the first acknowledgement. Voice does not
+    /// grow to fill a path, so there is nothing to probe for, and a listener
+    /// in a large room gets as much every 20 ms.
     const INITIAL_WINDOW: u64 = 64 * 1024;
+    /// Control messages written and not yet acknowledged; the rest waits where
+    /// it is limited by `limits.outbox_bytes`.
+    const STREAM_SEND_WINDOW: u64 = 64 * 1024;
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
-    let mut config = common(idle_timeout, send_buffer);
+    let mut config = common(idle_timeout);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .stream_receive_window(VarInt::from_u32(message_bytes))
         .receive_window(VarInt::from_u32(message_bytes))
+        .send_window(STREAM_SEND_WINDOW)
         .congestion_controller_factory(std::sync::Arc::new(congestion));
     config
 }

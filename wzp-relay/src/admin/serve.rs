@@ -1,0 +1,156 @@
+//! A relay's life: set up, serve, drain, end.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use quinn_proto::ServerConfig;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+use wzp_transport::identity::Identity;
+use wzp_transport::parameters;
+
+use super::http::{self, Pages};
+use crate::config::Config;
+use crate::metrics::rooms::RoomCounts;
+use crate::metrics::{Metrics, Sources};
+use crate::net::run::{self, Shards};
+use crate::net::socket;
+use crate::session::admission::{Admission, Population};
+use crate::shard::Shared;
+use crate::shard::mail::Mail;
+
+/// Runs a relay until a signal ends it.
+///
+/// # Errors
+/// What could not be set up, or that a shard failed; in words for the operator.
+pub async fn serve(config: Config) -> Result<()> {
+    let started = Instant::now();
+    let identity = match (&config.relay.cert, &config.relay.key) {
+        (Some(cert), Some(key)) => Identity::from_files(cert, key)?,
+        _ => Identity::load_or_create(&config.relay.state_dir)?,
+    };
+    let count = match config.relay.shards {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(crate::config::MAX_SHARDS),
+        given => given,
+    };
+    // Signals first: one that comes during the start must not be lost.
+    let mut signals = Signals::new()?;
+    let sockets = socket::bind(config.relay.listen, count)?;
+    let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
+    let listener = http::bind(config.metrics.listen_addr).await?;
+    let metrics_at = listener.local_addr().context("the metrics listener has no address")?;
+
+    let shared = shared(&config, &identity, count, started)?;
+    let mut shards = run::start(&shared, sockets).context("cannot start the shards")?;
+    let sources = Sources {
+        shards: shards.stats.clone(),
+        rooms: shared.rooms.clone(),
+        admission: shared.admission.clone(),
+        draining: Arc::new(AtomicBool::new(false)),
+        started,
+    };
+    let pages = Pages { metrics: Metrics::new(sources.clone())?, sources: sources.clone() };
+    tokio::spawn(http::serve(listener, Arc::new(pages)));
+    announce(listening, metrics_at, &identity)?;
+    info!(%listening, metrics = %metrics_at, shards = count, fingerprint = %identity.fingerprint(), "ready");
+
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "draining"),
+        () = shards.failed() => bail!("a shard failed; see the message above"),
+    }
+    sources.draining.store(true, Ordering::Relaxed);
+    drain(&shards, &sources, config.relay.drain_timeout, &mut signals).await;
+    tokio::task::spawn_blocking(move || shards.stop()).await.context("the shards did not stop")?;
+    info!("stopped");
+    Ok(())
+}
+
+fn shared(config: &Config, identity: &Identity, shards: usize, started: Instant) -> Result<Shared> {
+    let limits = Arc::new(config.limits.clone());
+    let mut server = ServerConfig::with_crypto(identity.quic_server_config()?);
+    server.transport_config(Arc::new(parameters::relay(limits.idle_timeout, limits.message_bytes)));
+    Ok(Shared {
+        shards,
+        server: Arc::new(server),
+        reset_key: identity.reset_key(),
+        admission: Admission::new(&limits),
+        rooms: Arc::new(RoomCounts::new(config.metrics.max_room_series)),
+        epoch: (started, SystemTime::now()),
+        limits,
+    })
+}
+
+/// Tells whoever started the relay what it needs to know, a fact a line.
+fn announce(listening: SocketAddr, metrics: SocketAddr, identity: &Identity) -> Result<()> {
+    let fingerprint = identity.fingerprint();
+    let near = |address: SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+        }
+        _ => address,
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on {listening}")?;
+    writeln!(out, "fingerprint {fingerprint}")?;
+    writeln!(out, "metrics on http://{}/metrics", near(metrics))?;
+    writeln!(out, "join from this machine with:")?;
+    writeln!(
+        out,
+        "wzp-client --pin {fingerprint} --room lobby --send-tone 10 {}",
+        near(listening)
+    )?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Waits until everyone has left, at most until the deadline or a second signal.
+async fn drain(shards: &Shards, sources: &Sources, patience: Duration, signals: &mut Signals) {
+    /// After the deadline, for the last packets to leave.
+    const GRACE: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + patience;
+    shards.postboxes.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
+    let everyone_left = async {
+        let nobody = Population { sessions: 0, handshakes: 0, sources: 0 };
+        while sources.admission.population() != nobody {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = everyone_left => {}
+        () = tokio::time::sleep(patience + GRACE) => {}
+        name = signals.next() => {
+            info!(signal = name, "ending at once");
+            let deadline = Instant::now();
+            shards.postboxes.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
+        }
+    }
+}
+
+/// The signals that end a relay.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::Config;
+
+/// Media relay for voice over QUIC: participants join a room and the relay
+/// forwards each one's voice to all others.
+#[derive(Debug, Default, Parser)]
+#[command(
+    version,
+    after_help = "\
+Signals: SIGTERM and SIGINT drain (nobody new, sessions may end until the drain \
+time-out) and exit with code 0; a second one exits at once.
+
+Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// UDP address to listen on for participants [default: [::]:4433, which
+    /// takes IPv4 too]
+    #[arg(long, value_name = "ADDR:PORT", env = "WZP_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// TCP port of /metrics, /health and /ready, on all addresses [default:
+    /// 9090 on 127.0.0.1 only]
+    #[arg(long, value_name = "PORT", env = "WZP_METRICS_PORT")]
+    pub metrics_port: Option<u16>,
+
+    /// Configuration file (TOML): sections [relay], [metrics] and [limits]
+    #[arg(long, value_name = "FILE", env = "WZP_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// PEM file with the certificate chain; without one a self-signed identity
+    /// is made once and kept
+    #[arg(long, value_name = "FILE", env = "WZP_CERT")]
+    pub cert: Option<PathBuf>,
+
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", env = "WZP_KEY")]
+    pub key: Option<PathBuf>,
+
+    /// Where the self-signed identity is kept [default: /var/lib/wzp-relay for
+    /// root, ~/.local/state/wzp-relay for others]
+    #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Threads that forward, each with its own socket [default: one per core]
+    #[arg(long, value_name = "N", env = "WZP_SHARDS",
+          value_parser = clap::value_parser!(u16).range(1..=super::MAX_SHARDS as i64))]
+    pub shards: Option<u16>,
+
+    /// How long sessions may go on after SIGTERM, for example 30s
+    #[arg(long, value_name = "TIME", env = "WZP_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Option<std::time::Duration>,
+}
+
+impl Cli {
+    /// Puts what was given over what the file said.
+    pub(super) fn apply(&self, config: &mut Config) {
+        let relay = &mut config.relay;
+        if let Some(listen) = self.listen {
+            relay.listen = listen;
+        }
+        if let Some(port) = self.metrics_port {
+            config.metrics.listen_addr = (Ipv6Addr::UNSPECIFIED, port).into();
+        }
+        if let Some(directory) = &self.state_dir {
+            relay.state_dir.clone_from(directory);
+        }
+        if let Some(shards) = self.shards {
+            relay.shards = shards.into();
+        }
+        if let Some(timeout) = self.drain_timeout {
+            relay.drain_timeout = timeout;
+        }
+        // A certificate on the command line comes with its own key.
+        if self.cert.is_some() || self.key.is_some() {
+            relay.cert.clone_from(&self.cert);
+            relay.key.clone_from(&self.key);
+        }
+    }
+}

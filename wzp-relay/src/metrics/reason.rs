@@ -1,0 +1,172 @@
+//! The closed sets of reasons. Each variant is one value of a `reason` label
+//! and exists from the start at zero.
+
+use std::fmt;
+use std::ops::Index;
+
+use wzp_proto::close::CloseCode;
+
+use super::count::Count;
+
+/// A closed set of label values.
+pub trait Reason: Copy + 'static {
+    /// Every value there is.
+    const ALL: &'static [Self];
+
+    /// The value of the label.
+    fn name(self) -> &'static str;
+
+    /// Position in [`Self::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! reasons {
+    ($(#[doc = $purpose:literal])+ $set:ident: $($(#[doc = $meaning:literal])+ $variant:ident = $name:literal;)+) => {
+        $(#[doc = $purpose])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $set {
+            $($(#[doc = $meaning])+ $variant,)+
+        }
+
+        impl Reason for $set {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a media datagram was not forwarded.
+    DropReason:
+    /// Shorter than a media header and one byte.
+    Short = "short";
+    /// Not protocol version 2.
+    Version = "version";
+    /// A kind of datagram that a participant does not send.
+    Kind = "kind";
+    /// The sender id is not the one the relay assigned.
+    SenderId = "sender_id";
+    /// The sender is not in a room.
+    NotJoined = "not_joined";
+    /// Above `limits.packets_per_second`.
+    PacketRate = "packet_rate";
+    /// Above `limits.bytes_per_second`.
+    ByteRate = "byte_rate";
+    /// Above `limits.frame_bytes`.
+    TooLong = "too_long";
+    /// Made way for newer media of a receiver that cannot keep up
+    /// (`limits.send_buffer_bytes`).
+    SendBuffer = "send_buffer";
+    /// Does not fit the receiver's path or its own limit.
+    Path = "path";
+    /// The queue to another shard was full.
+    ShardQueue = "shard_queue";
+}
+
+reasons! {
+    /// Why a connection was refused before it began.
+    RefuseReason:
+    /// Above `limits.sessions_per_address`.
+    Address = "address";
+    /// Above `limits.handshakes`.
+    Handshakes = "handshakes";
+    /// Its first packet is not acceptable QUIC.
+    Invalid = "invalid";
+}
+
+reasons! {
+    /// Why a connection that had begun is over.
+    EndReason:
+    /// The participant closed it.
+    Left = "left";
+    /// Nothing came for `limits.idle_timeout`.
+    IdleTimeout = "idle_timeout";
+    /// The peer lost its state or broke QUIC or TLS.
+    Transport = "transport";
+    /// The QUIC handshake took longer than `limits.handshake_timeout`.
+    HandshakeTimeout = "handshake_timeout";
+    /// Closed with the code of that name.
+    Malformed = "malformed";
+    /// Closed with the code of that name.
+    MessageTooLong = "message_too_long";
+    /// Closed with the code of that name.
+    TooManyMessages = "too_many_messages";
+    /// Closed with the code of that name.
+    UnexpectedMessage = "unexpected_message";
+    /// Closed with the code of that name.
+    HelloTimeout = "hello_timeout";
+    /// Closed with the code of that name.
+    RoomFull = "room_full";
+    /// Closed with the code of that name.
+    ServerFull = "server_full";
+    /// Closed with the code of that name.
+    Draining = "draining";
+    /// Closed with the code of that name.
+    GoingAway = "going_away";
+    /// Closed with the code of that name.
+    Unresponsive = "unresponsive";
+    /// Closed with the code of that name.
+    DatagramsRequired = "datagrams_required";
+}
+
+impl From<CloseCode> for EndReason {
+    fn from(code: CloseCode) -> Self {
+        match code {
+            CloseCode::Done => Self::Left,
+            CloseCode::Malformed => Self::Malformed,
+            CloseCode::MessageTooLong => Self::MessageTooLong,
+            CloseCode::TooManyMessages => Self::TooManyMessages,
+            CloseCode::UnexpectedMessage => Self::UnexpectedMessage,
+            CloseCode::HelloTimeout => Self::HelloTimeout,
+            CloseCode::RoomFull => Self::RoomFull,
+            CloseCode::ServerFull => Self::ServerFull,
+            CloseCode::Draining => Self::Draining,
+            CloseCode::GoingAway => Self::GoingAway,
+            CloseCode::Unresponsive => Self::Unresponsive,
+            CloseCode::DatagramsRequired => Self::DatagramsRequired,
+        }
+    }
+}
+
+/// One [`Count`] per reason.
+pub struct PerReason<R: Reason> {
+    counts: Box<[Count]>,
+    set: std::marker::PhantomData<fn(R)>,
+}
+
+impl<R: Reason> PerReason<R> {
+    /// Each reason with its count, in the order of declaration.
+    pub fn iter(&self) -> impl Iterator<Item = (R, u64)> {
+        R::ALL.iter().map(|reason| (*reason, self[*reason].get()))
+    }
+}
+
+impl<R: Reason> Default for PerReason<R> {
+    fn default() -> Self {
+        let counts = R::ALL.iter().map(|_| Count::default()).collect();
+        Self { counts, set: std::marker::PhantomData }
+    }
+}
+
+impl<R: Reason> Index<R> for PerReason<R> {
+    type Output = Count;
+
+    fn index(&self, reason: R) -> &Count {
+        &self.counts[reason.index()]
+    }
+}
+
+impl<R: Reason> fmt::Debug for PerReason<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(reason, count)| (reason.name(), count))).finish()
+    }
+}

@@ -1,0 +1,227 @@
+//! Forwarding counts per room. Room names are chosen by strangers, so the
+//! number of series is bounded.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::count::Count;
+
+/// Label of the series shared by all rooms above the cap.
+pub const OVERFLOW: &str = "_overflow";
+
+/// Scrapes that still show a room after it ended.
+const SCRAPES_AFTER_END: u8 = 2;
+
+/// What was forwarded to the members of one room on one shard.
+#[derive(Debug, Default)]
+pub struct RoomCount {
+    /// Media datagrams handed to receivers' connections.
+    pub packets: Count,
+    /// Their bytes, headers included.
+    pub bytes: Count,
+}
+
+/// A shard's own count of a room, from [`RoomCounts::open`] to
+/// [`RoomCounts::close`].
+#[derive(Debug)]
+pub struct RoomHandle {
+    room: Arc<str>,
+    own_series: bool,
+    /// The numbers, written by the shard.
+    pub count: Arc<RoomCount>,
+}
+
+/// Totals of one room's series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomTotal {
+    /// The room's name, or [`OVERFLOW`].
+    pub room: Arc<str>,
+    /// Media datagrams forwarded.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// All rooms' counts. Locked when a shard opens or closes a room and while a
+/// scrape adds up; never per packet.
+#[derive(Debug)]
+pub struct RoomCounts {
+    max_series: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    series: BTreeMap<Arc<str>, Series>,
+    /// Rooms without members that still have a series, oldest end first.
+    ended: VecDeque<Arc<str>>,
+    /// What the rooms above the cap share, and how many have ever done so.
+    overflow: Series,
+    overflowed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    open: Vec<Arc<RoomCount>>,
+    closed_packets: u64,
+    closed_bytes: u64,
+    scrapes_left: u8,
+}
+
+impl Series {
+    fn total(&self, room: Arc<str>) -> RoomTotal {
+        let sum = |closed, of: fn(&RoomCount) -> u64| {
+            closed + self.open.iter().map(|c| of(c)).sum::<u64>()
+        };
+        RoomTotal {
+            room,
+            packets: sum(self.closed_packets, |count| count.packets.get()),
+            bytes: sum(self.closed_bytes, |count| count.bytes.get()),
+        }
+    }
+
+    fn close(&mut self, count: &Arc<RoomCount>) {
+        self.closed_packets += count.packets.get();
+        self.closed_bytes += count.bytes.get();
+        self.open.retain(|open| !Arc::ptr_eq(open, count));
+    }
+}
+
+impl RoomCounts {
+    /// At most `max_series` rooms get series of their own.
+    pub fn new(max_series: usize) -> Self {
+        Self { max_series, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change leaves the state whole, so a panic elsewhere is no harm.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shard's count for a room that got its first member there.
+    pub fn open(&self, room: &Arc<str>) -> RoomHandle {
+        let count = Arc::new(RoomCount::default());
+        let mut state = self.state();
+        if !state.series.contains_key(room) && state.series.len() >= self.max_series {
+            state.forget_oldest_ended();
+        }
+        let own_series = state.series.contains_key(room) || state.series.len() < self.max_series;
+        if own_series {
+            // A room that comes back is no longer among the ended ones.
+            state.ended.retain(|ended| ended != room);
+            state.series.entry(room.clone()).or_default().open.push(count.clone());
+        } else {
+            state.overflowed = true;
+            state.overflow.open.push(count.clone());
+        }
+        RoomHandle { room: room.clone(), own_series, count }
+    }
+
+    /// Ends a shard's count: its last member there left.
+    pub fn close(&self, handle: &RoomHandle) {
+        let mut state = self.state();
+        if !handle.own_series {
+            state.overflow.close(&handle.count);
+            return;
+        }
+        let Some(series) = state.series.get_mut(&handle.room) else { return };
+        series.close(&handle.count);
+        if series.open.is_empty() {
+            series.scrapes_left = SCRAPES_AFTER_END;
+            state.ended.push_back(handle.room.clone());
+        }
+    }
+
+    /// Totals for one scrape. Ended rooms are shown a last time or two.
+    pub fn scrape(&self) -> Vec<RoomTotal> {
+        let mut state = self.state();
+        let mut totals: Vec<_> =
+            state.series.iter().map(|(room, series)| series.total(room.clone())).collect();
+        if state.overflowed {
+            totals.push(state.overflow.total(OVERFLOW.into()));
+        }
+        state.series.retain(|_, series| {
+            let ended = series.open.is_empty();
+            series.scrapes_left = series.scrapes_left.saturating_sub(u8::from(ended));
+            !ended || series.scrapes_left > 0
+        });
+        let State { series, ended, .. } = &mut *state;
+        ended.retain(|room| series.contains_key(room));
+        totals
+    }
+
+    /// Rooms, counted once per shard, open now without a series of their own.
+    pub fn overflowing(&self) -> usize {
+        self.state().overflow.open.len()
+    }
+}
+
+impl State {
+    /// Makes way for a living room.
+    fn forget_oldest_ended(&mut self) {
+        if let Some(room) = self.ended.pop_front() {
+            self.series.remove(&room);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(counts: &RoomCounts) -> Vec<(String, u64)> {
+        counts.scrape().into_iter().map(|total| (total.room.to_string(), total.packets)).collect()
+    }
+
+    #[test]
+    fn shards_of_a_room_share_one_series_that_outlives_it_by_two_scrapes() {
+        let counts = RoomCounts::new(10);
+        let (one, two) = (counts.open(&"a".into()), counts.open(&"a".into()));
+        one.count.packets.add(3);
+        two.count.packets.add(4);
+        counts.close(&one);
+        assert_eq!(shown(&counts), [("a".into(), 7)]);
+        counts.close(&two);
+        assert_eq!(shown(&counts), [("a".into(), 7)]);
+        assert_eq!(shown(&counts), [("a".into(), 7)]);
+        assert_eq!(shown(&counts), []);
+    }
+
+    #[test]
+    fn room_that_comes_back_goes_on_counting() {
+        let counts = RoomCounts::new(10);
+        for round in 1..=3 {
+            let room = counts.open(&"a".into());
+            room.count.packets.add(5);
+            counts.close(&room);
+            assert_eq!(shown(&counts), [("a".into(), 5 * round)]);
+        }
+    }
+
+    #[test]
+    fn rooms_above_the_cap_share_a_series_that_never_goes_back() {
+        let counts = RoomCounts::new(1);
+        let (a, b) = (counts.open(&"a".into()), counts.open(&"b".into()));
+        b.count.packets.add(2);
+        assert_eq!(counts.overflowing(), 1);
+        counts.close(&b);
+        assert_eq!(counts.overflowing(), 0);
+        for _ in 0..4 {
+            assert_eq!(shown(&counts), [("a".into(), 0), (OVERFLOW.into(), 2)]);
+        }
+        counts.close(&a);
+        counts.open(&"c".into());
+        assert_eq!(shown(&counts), [("c".into(), 0), (OVERFLOW.into(), 2)], "a made way for c");
+    }
+
+    #[test]
+    fn ended_rooms_are_bounded_without_any_scrape() {
+        let counts = RoomCounts::new(8);
+        for number in 0..1000 {
+            let room = counts.open(&format!("room {number}").into());
+            assert!(room.own_series);
+            counts.close(&room);
+        }
+        assert!(counts.state().series.len() <= 8 && counts.state().ended.len() <= 8);
+    }
+}

@@ -1,0 +1,40 @@
+//! What one shard counts. The shard's thread writes, scrapes read.
+
+use super::count::Count;
+use super::reason::{DropReason, EndReason, PerReason, RefuseReason};
+
+/// All numbers of one shard that are not a room's.
+#[derive(Debug, Default)]
+pub struct ShardStats {
+    /// Connections taken on.
+    pub connections_accepted: Count,
+    /// Connections refused at their first packet.
+    pub connections_refused: PerReason<RefuseReason>,
+    /// First packets answered with Retry.
+    pub retries_sent: Count,
+    /// Connections that are over; each accepted one ends here exactly once.
+    pub connections_closed: PerReason<EndReason>,
+    /// Sessions that entered a room.
+    pub sessions_joined: Count,
+    /// Rooms that exist and have their home on this shard.
+    pub rooms: Count,
+    /// Media datagrams that came from participants.
+    pub media_packets_received: Count,
+    /// Their bytes, headers included.
+    pub media_bytes_received: Count,
+    /// Media datagrams handed to receivers' connections.
+    pub media_packets_forwarded: Count,
+    /// Their bytes, headers included.
+    pub media_bytes_forwarded: Count,
+    /// Media datagrams that were not forwarded.
+    pub packets_dropped: PerReason<DropReason>,
+    /// UDP packets received.
+    pub udp_packets_received: Count,
+    /// UDP packets given to the kernel.
+    pub udp_packets_sent: Count,
+    /// UDP packets that the kernel did not take.
+    pub udp_send_errors: Count,
+    /// UDP packets that came to this shard though their connection id names
+    /// another. They are handed on and not lost.
+    pub misrouted_packets: Count,
+}

@@ -1,0 +1,8 @@
+//! Sockets and threads around the shards: everything that a shard, being a
+//! state machine, must not do itself.
+
+pub mod mailbox;
+pub mod run;
+mod send;
+pub mod socket;
+mod steering;

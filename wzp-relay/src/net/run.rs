@@ -1,0 +1,224 @@
+//! The loop around one shard: wait, receive, let the shard work, send.
+
+use std::io::{self, IoSliceMut};
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc;
+
+use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
+use super::send::send_all;
+use crate::metrics::reason::DropReason;
+use crate::metrics::stats::ShardStats;
+use crate::shard::mail::Packet;
+use crate::shard::{Outgoing, Shard, Shared};
+
+/// Receive calls in one turn before everything received is sent on. More would
+/// make the first packet wait for the last.
+const RECEIVES_PER_TURN: usize = 4;
+
+/// Letters read in one turn, for the same reason.
+const LETTERS_PER_TURN: usize = 1024;
+
+/// Largest packet taken from the network, that of an Ethernet frame. QUIC
+/// peers learn it from the transport parameters and send none above.
+const MAX_PACKET: usize = 1500;
+
+/// The running shards, seen from the control plane.
+pub struct Shards {
+    /// One per shard.
+    pub postboxes: Vec<Postbox>,
+    /// One per shard.
+    pub stats: Vec<Arc<ShardStats>>,
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::UnboundedReceiver<()>,
+}
+
+/// Starts one thread per socket.
+///
+/// # Errors
+/// The system has no more threads or descriptors.
+pub fn start(shared: &Shared, sockets: Vec<UdpSocket>) -> io::Result<Shards> {
+    let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
+    let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
+    let (ending, ended) = mpsc::unbounded_channel();
+    let mut shards = Shards { postboxes, stats: Vec::new(), threads: Vec::new(), ended };
+    for (index, (socket, mailbox)) in sockets.into_iter().zip(mailboxes).enumerate() {
+        let shard = Shard::new(index, shared.clone(), rand::random(), Instant::now());
+        shards.stats.push(shard.stats().clone());
+        let ending = Ending(ending.clone());
+        let postboxes = shards.postboxes.clone();
+        let worker = Worker::new(shard, socket, mailbox, postboxes)?;
+        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let _ending = ending;
+            worker.run();
+        })?;
+        shards.threads.push(thread);
+    }
+    Ok(shards)
+}
+
+impl Shards {
+    /// Waits until a shard's thread ends, which none does before
+    /// [`Self::stop`] unless it failed.
+    pub async fn failed(&mut self) {
+        self.ended.recv().await;
+    }
+
+    /// Ends all threads and waits for them.
+    pub fn stop(self) {
+        self.postboxes.iter().for_each(Postbox::stop);
+        for thread in self.threads {
+            // A panic has already said its piece on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tells the control plane when it is dropped: its thread has ended, whatever
+/// ended it.
+struct Ending(mpsc::UnboundedSender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listens any more once the relay stops.
+        let _ = self.0.send(());
+    }
+}
+
+struct Worker {
+    shard: Shard,
+    stats: Arc<ShardStats>,
+    socket: UdpSocket,
+    state: UdpSocketState,
+    mailbox: Mailbox,
+    postboxes: Vec<Postbox>,
+    buffers: Vec<Vec<u8>>,
+    out: Outgoing,
+}
+
+impl Worker {
+    fn new(
+        shard: Shard,
+        socket: UdpSocket,
+        mailbox: Mailbox,
+        postboxes: Vec<Postbox>,
+    ) -> io::Result<Self> {
+        // Asks the kernel for destination addresses, congestion marks and
+        // merged packets (GRO), and forbids fragmentation.
+        let state = UdpSocketState::new((&socket).into())?;
+        let size = MAX_PACKET * state.gro_segments();
+        Ok(Self {
+            stats: shard.stats().clone(),
+            shard,
+            socket,
+            state,
+            mailbox,
+            postboxes,
+            buffers: vec![vec![0; size]; BATCH_SIZE],
+            out: Outgoing::default(),
+        })
+    }
+
+    fn run(mut self) {
+        let mut more = false;
+        loop {
+            self.wait(more);
+            let now = Instant::now();
+            let stop = self.read_mail(now);
+            more = self.receive(now);
+            self.shard.handle_timeouts(now);
+            self.shard.flush(now, &mut self.out);
+            let lost = send_all(&self.socket, self.out.packets());
+            self.stats.udp_send_errors.add(lost);
+            self.out.clear();
+            self.deliver_mail();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; not at all if there is `more`.
+    fn wait(&self, more: bool) {
+        let timeout = match self.shard.next_timeout() {
+            _ if more => Some(Duration::ZERO),
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
+        ];
+        // An error is a signal: the loop goes round once for nothing.
+        let _ = poll(&mut fds, timeout.as_ref());
+        if fds[1].revents().contains(PollFlags::IN) {
+            self.mailbox.rest();
+        }
+    }
+
+    /// Whether the thread is to end.
+    fn read_mail(&mut self, now: Instant) -> bool {
+        for _ in 0..LETTERS_PER_TURN {
+            match self.mailbox.take() {
+                Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
+                Some(Letter::Stop) => return true,
+                None => return false,
+            }
+        }
+        // The rest is for the next turn, which must not sleep before it.
+        self.postboxes[self.shard.index()].wake();
+        false
+    }
+
+    /// Gives the shard what has come. Whether there may be more.
+    fn receive(&mut self, now: Instant) -> bool {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        for _ in 0..RECEIVES_PER_TURN {
+            let mut slices: Vec<_> = self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let received = self.state.recv((&self.socket).into(), &mut slices, &mut metas);
+            // Errors are an empty socket, or an ICMP message about an earlier
+            // packet, which QUIC does not act upon.
+            let Ok(count) = received else { return false };
+            for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
+                let mut data = BytesMut::from(&buffer[..meta.len]);
+                while !data.is_empty() {
+                    let packet = Packet {
+                        remote: meta.addr,
+                        local_ip: meta.dst_ip,
+                        ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+                        data: data.split_to(meta.stride.min(data.len())),
+                    };
+                    self.shard.handle_packet(now, packet, &mut self.out);
+                }
+            }
+            if count < BATCH_SIZE {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn deliver_mail(&mut self) {
+        let mut woken = Vec::new();
+        for (to, mail) in self.shard.take_mail() {
+            if !self.postboxes[to].leave(mail) {
+                self.stats.packets_dropped[DropReason::ShardQueue].add(1);
+            }
+            if !woken.contains(&to) {
+                woken.push(to);
+            }
+        }
+        for to in woken {
+            self.postboxes[to].wake();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The relay's UDP sockets: one address, one socket per shard.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tracing::warn;
+
+use super::steering;
+
+/// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
+/// core can forward at all.
+const BUFFER: usize = 4 * 1024 * 1024;
+
+/// Why the relay cannot listen.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Somebody else has the port.
+    #[error(
+        "cannot listen on UDP {address}: the port is in use; stop the other program or choose another port with --listen"
+    )]
+    InUse {
+        /// The address wanted.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on UDP {address}: {source}")]
+    Other {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Binds `shards` sockets to the same address and has the kernel steer packets
+/// between them. Port 0 takes a free one.
+///
+/// # Errors
+/// [`ListenError`] with the address.
+pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, ListenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address },
+        _ => ListenError::Other { address, source },
+    };
+    // Sockets that share a port would also share it with another relay of the
+    // same user, each getting half of the packets. One that does not share
+    // finds out.
+    let alone = open(address, false).map_err(failed)?;
+    if shards == 1 {
+        return Ok(vec![alone]);
+    }
+    let address = alone.local_addr().map_err(failed)?;
+    drop(alone);
+    let sockets: Vec<_> =
+        (0..shards).map(|_| open(address, true)).collect::<Result<_, _>>().map_err(failed)?;
+    if let Err(error) = steering::attach(&sockets[0], shards) {
+        // Shards hand on what is not theirs: slower, but nothing is lost.
+        warn!(%error, "the kernel cannot steer packets to shards; they do it themselves");
+    }
+    Ok(sockets)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // [::] is for IPv4 too, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    socket.set_send_buffer_size(BUFFER)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet whose connection id starts with `id`, in either header form.
+    fn packet(long: bool, id: u8) -> Vec<u8> {
+        let mut packet = if long { vec![0xc0, 0, 0, 0, 1, 8] } else { vec![0x40] };
+        packet.push(id);
+        packet.extend([0; 20]);
+        packet
+    }
+
+    #[test]
+    fn kernel_steers_by_connection_id_and_not_by_address() {
+        for (address, to) in
+            [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::1]:0", "::1")]
+        {
+            let sockets = bind(address.parse().unwrap(), 3).unwrap();
+            let port = sockets[0].local_addr().unwrap().port();
+            for socket in &sockets {
+                socket.set_nonblocking(false).unwrap();
+                socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            }
+            for id in 0..12 {
+                for long in [false, true] {
+                    // A new sender each time, as after a change of address.
+                    let from = UdpSocket::bind((to, 0)).unwrap();
+                    let sent = packet(long, id);
+                    from.send_to(&sent, (to, port)).unwrap();
+                    let mut received = [0; 100];
+                    let (length, _) =
+                        sockets[usize::from(id) % 3].recv_from(&mut received).unwrap();
+                    assert_eq!(received[..length], sent, "id {id}, long {long}, {address}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn port_of_another_relay_is_refused_however_many_shards_both_have() {
+        for (first, second) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            let sockets = bind("127.0.0.1:0".parse().unwrap(), first).unwrap();
+            let taken = sockets[0].local_addr().unwrap();
+            let error = bind(taken, second).unwrap_err();
+            assert!(matches!(error, ListenError::InUse { .. }), "{first} and {second}: {error}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Who hears whom.
+//!
+//! A room's members may sit on any shard. Its *home*, the shard that the
+//! room's name hashes to, owns the [`directory`] entry: sender ids, the member
+//! list and its version. Every shard with members keeps a [`local`] view: its
+//! own members and which other shards have some. Forwarding reads the local
+//! view only; the home is asked when somebody joins, leaves or mutes.
+
+pub(crate) mod directory;
+pub(crate) mod local;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A shard's number, 0 to one less than there are.
+pub type ShardIndex = usize;
+
+/// One life of a room: a room that empties and comes back is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId {
+    /// The shard that owns the room's directory entry.
+    pub home: u16,
+    /// Unique on that shard for the life of the process.
+    pub number: u64,
+}
+
+/// Names one session in mail, logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The shard that owns the directory entry of the room of that name.
+pub(crate) fn home_of(room: &str, shards: usize) -> ShardIndex {
+    // Keys of DefaultHasher::new are fixed: the same on every shard.
+    let mut hasher = DefaultHasher::new();
+    room.hash(&mut hasher);
+    (hasher.finish() % shards as u64) as ShardIndex
+}

@@ -1,0 +1,179 @@
+//! Who may connect: the limits that hold for the whole relay. Asked when a
+//! connection begins, joins and ends; never per packet.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Limits;
+use crate::metrics::reason::RefuseReason;
+
+/// The relay's books on connections and sessions, shared by all shards.
+#[derive(Debug)]
+pub struct Admission {
+    sessions_max: u32,
+    handshakes_max: u32,
+    per_address_max: u32,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    sessions: u32,
+    handshakes: u32,
+    by_source: HashMap<u128, u32>,
+}
+
+/// What a connection counts as. Giving it up, in whatever way, takes it off
+/// the books.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    source: u128,
+    joined: bool,
+}
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Population {
+    /// Sessions in rooms.
+    pub sessions: u32,
+    /// Connections that have not joined.
+    pub handshakes: u32,
+    /// Addresses (IPv6: /64) that any of them comes from.
+    pub sources: usize,
+}
+
+impl Admission {
+    /// With the limits of the configuration.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            sessions_max: limits.sessions,
+            handshakes_max: limits.handshakes,
+            per_address_max: limits.sessions_per_address,
+            books: Mutex::default(),
+        })
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Every change leaves the books whole, so a panic elsewhere is no harm.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes on a connection, or says which limit forbids it.
+    ///
+    /// # Errors
+    /// [`RefuseReason::Handshakes`] or [`RefuseReason::Address`].
+    pub fn connection(self: &Arc<Self>, from: IpAddr) -> Result<Permit, RefuseReason> {
+        let source = source_of(from);
+        let mut books = self.books();
+        if books.handshakes >= self.handshakes_max {
+            return Err(RefuseReason::Handshakes);
+        }
+        let count = books.by_source.entry(source).or_default();
+        if *count >= self.per_address_max {
+            return Err(RefuseReason::Address);
+        }
+        *count += 1;
+        books.handshakes += 1;
+        Ok(Permit { admission: self.clone(), source, joined: false })
+    }
+
+    /// Whether so many connections are on their way that a client must first
+    /// prove that it owns its address.
+    pub fn is_crowded(&self) -> bool {
+        self.books().handshakes > self.handshakes_max / 2
+    }
+
+    /// Everyone on the books now.
+    pub fn population(&self) -> Population {
+        let books = self.books();
+        Population {
+            sessions: books.sessions,
+            handshakes: books.handshakes,
+            sources: books.by_source.len(),
+        }
+    }
+}
+
+impl Permit {
+    /// Turns a connection into a session, unless the relay is full.
+    pub fn join(&mut self) -> bool {
+        let mut books = self.admission.books();
+        if self.joined || books.sessions >= self.admission.sessions_max {
+            return self.joined;
+        }
+        books.handshakes -= 1;
+        books.sessions += 1;
+        self.joined = true;
+        true
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut books = self.admission.books();
+        match self.joined {
+            true => books.sessions -= 1,
+            false => books.handshakes -= 1,
+        }
+        if let Entry::Occupied(mut count) = books.by_source.entry(self.source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// One subscriber: an IPv4 address, or the /64 that an IPv6 host has to itself.
+fn source_of(ip: IpAddr) -> u128 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(sessions: u32, per_address: u32, handshakes: u32) -> Arc<Admission> {
+        Admission::new(&Limits {
+            sessions,
+            sessions_per_address: per_address,
+            handshakes,
+            ..Limits::default()
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_limit_refuses_with_its_own_reason_and_gives_the_place_back() {
+        let admission = admission(1, 2, 3);
+        let a = admission.connection(ip("10.0.0.1")).unwrap();
+        let mut b = admission.connection(ip("::ffff:10.0.0.1")).unwrap();
+        assert_eq!(admission.connection(ip("10.0.0.1")).unwrap_err(), RefuseReason::Address);
+        let mut c = admission.connection(ip("10.0.0.2")).unwrap();
+        assert!(admission.is_crowded());
+        assert_eq!(admission.connection(ip("10.0.0.3")).unwrap_err(), RefuseReason::Handshakes);
+        assert!(b.join() && !c.join());
+        assert_eq!(admission.population(), Population { sessions: 1, handshakes: 2, sources: 2 });
+        drop(b);
+        assert!(c.join());
+        drop((a, c));
+        assert_eq!(admission.population(), Population { sessions: 0, handshakes: 0, sources: 0 });
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let admission = admission(9, 1, 9);
+        let _first = admission.connection(ip("2001:db8::1")).unwrap();
+        assert!(admission.connection(ip("2001:db8::ffff:2")).is_err());
+        assert!(admission.connection(ip("2001:db8:0:1::1")).is_ok());
+    }
+}

@@ -1,0 +1,377 @@
+//! One participant's connection: where it is in its life, what it may do, and
+//! what waits for it. Knows nothing of rooms' other members; the shard does.
+
+pub mod admission;
+pub(crate) mod backlog;
+pub mod feedback;
+mod meter;
+mod outbox;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId};
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{
+    ClientMessage, Notice, Ping, RelayMessage, SourceReport, client_message, notice, relay_message,
+};
+use wzp_proto::framing::{self, Deframer, FramingError};
+
+use crate::config::Limits;
+use crate::metrics::reason::DropReason;
+use crate::room::local::RoomKey;
+use crate::room::{RoomId, SessionId};
+use admission::Permit;
+use backlog::Backlog;
+use feedback::{Feedback, Hearing};
+use meter::Meter;
+use outbox::{Outbox, Overflow};
+
+/// Burst of media that may come at once: one second's worth, what a client
+/// sends when its network was stuck for so long.
+const MEDIA_BURST: Duration = Duration::from_secs(1);
+
+/// Burst of control messages, in time at the allowed rate.
+const MESSAGE_BURST: Duration = Duration::from_secs(5);
+
+/// A client hears at most one Notice in this time.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// QUIC and TLS are not done.
+    Handshaking { deadline: Instant },
+    /// Hello has not come.
+    AwaitingHello { deadline: Instant },
+    /// The room's home has been asked.
+    Joining,
+    /// In a room.
+    Joined(Seat),
+    /// Over. QUIC may still have a last packet to send.
+    Ended,
+}
+
+/// A place in a room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: RoomKey,
+    pub(crate) room_id: RoomId,
+    pub(crate) sender_id: u16,
+}
+
+/// A session's end, wanted by the relay: the code and a sentence for the peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Close {
+    pub(crate) code: CloseCode,
+    pub(crate) text: String,
+}
+
+impl Close {
+    pub(crate) fn new(code: CloseCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// One participant.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) connection: Connection,
+    pub(crate) phase: Phase,
+    /// Given back when the session ends.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) backlog: Backlog,
+    pub(crate) feedback: Feedback,
+    /// Whether it is on the shard's list of connections to look at.
+    pub(crate) is_touched: bool,
+    control: Option<StreamId>,
+    deframer: Deframer,
+    outbox: Outbox,
+    message_meter: Meter,
+    packet_meter: Meter,
+    byte_meter: Meter,
+    ping: PingState,
+    notices: Notices,
+    /// What this session last reported of each sender.
+    heard: HashMap<u16, SourceReport>,
+}
+
+#[derive(Debug, Default)]
+struct PingState {
+    number: u64,
+    /// When the next one goes out, once in a room.
+    next: Option<Instant>,
+    /// When the one that is out must have been answered.
+    deadline: Option<Instant>,
+}
+
+/// Datagrams dropped since the last Notice.
+#[derive(Debug, Default)]
+struct Notices {
+    pending: Option<PendingNotice>,
+    last: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct PendingNotice {
+    code: notice::Code,
+    dropped: u64,
+    due: Instant,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        connection: Connection,
+        permit: Permit,
+        now: Instant,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
+            permit: Some(permit),
+            backlog: Backlog::default(),
+            feedback: Feedback::default(),
+            is_touched: false,
+            control: None,
+            deframer: Deframer::new(limits.message_bytes as usize),
+            outbox: Outbox::new(limits.outbox_bytes),
+            message_meter: Meter::new(limits.messages_per_second, MESSAGE_BURST),
+            packet_meter: Meter::new(limits.packets_per_second, MEDIA_BURST),
+            byte_meter: Meter::new(limits.bytes_per_second, MEDIA_BURST),
+            ping: PingState::default(),
+            notices: Notices::default(),
+            heard: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        match self.phase {
+            Phase::Joined(seat) => Some(seat),
+            _ => None,
+        }
+    }
+
+    /// Moves bytes of the control stream from the connection to where messages
+    /// are cut out of them.
+    ///
+    /// # Errors
+    /// The client gave up the stream, which ends the session.
+    pub(crate) fn read_control(&mut self) -> Result<(), Close> {
+        if self.control.is_none() {
+            self.control = self.connection.streams().accept(Dir::Bi);
+        }
+        let Some(stream) = self.control else { return Ok(()) };
+        let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
+        let mut recv = self.connection.recv_stream(stream);
+        let mut chunks = match recv.read(true) {
+            Ok(chunks) => chunks,
+            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
+        };
+        let outcome = loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => self.deframer.push(&chunk.bytes),
+                Err(ReadError::Blocked) => break Ok(()),
+                Ok(None) | Err(ReadError::Reset(_)) => break left(),
+            }
+        };
+        // Window updates go out with the next packet either way.
+        let _ = chunks.finalize();
+        outcome
+    }
+
+    /// The next message of the client, if one is complete and it is its turn.
+    ///
+    /// # Errors
+    /// The message, or how fast they come, ends the session.
+    pub(crate) fn next_message(
+        &mut self,
+        now: Instant,
+    ) -> Result<Option<client_message::Message>, Close> {
+        // What comes before Welcome waits for it.
+        while matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_)) {
+            let Some(message) = self.deframer.decode::<ClientMessage>().map_err(refuse)? else {
+                return Ok(None);
+            };
+            if !self.message_meter.take(now, 1) {
+                let text = "control messages come faster than this relay's limit";
+                return Err(Close::new(CloseCode::TooManyMessages, text));
+            }
+            if let Some(known) = message.checked().map_err(|error| refuse(error.into()))? {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Queues a message for the client.
+    ///
+    /// # Errors
+    /// The client does not read, which ends the session.
+    pub(crate) fn tell(&mut self, message: relay_message::Message) -> Result<(), Close> {
+        self.tell_encoded(framing::encode(&RelayMessage::from(message)))
+    }
+
+    /// The same for a message that many sessions get.
+    ///
+    /// # Errors
+    /// The client does not read, which ends the session.
+    pub(crate) fn tell_encoded(&mut self, message: Bytes) -> Result<(), Close> {
+        self.outbox.push(message).map_err(|Overflow| {
+            Close::new(CloseCode::Unresponsive, "the control stream was not read")
+        })?;
+        self.write_control();
+        Ok(())
+    }
+
+    /// Writes what waits to the stream, as far as the client lets it.
+    pub(crate) fn write_control(&mut self) {
+        if let Some(stream) = self.control {
+            self.outbox.write(&mut self.connection, stream);
+        }
+    }
+
+    /// Whether a media datagram of that length may be forwarded now.
+    ///
+    /// # Errors
+    /// The limit that forbids it.
+    pub(crate) fn admit_media(
+        &mut self,
+        now: Instant,
+        length: usize,
+        limits: &Limits,
+    ) -> Result<(), DropReason> {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        if length > limits.frame_bytes {
+            return Err(DropReason::TooLong);
+        }
+        if !self.packet_meter.take(now, 1) {
+            return Err(DropReason::PacketRate);
+        }
+        if !self.byte_meter.take(now, length) {
+            return Err(DropReason::ByteRate);
+        }
+        Ok(())
+    }
+
+    /// Remembers to tell the client that a datagram of it was dropped.
+    pub(crate) fn note_drop(&mut self, now: Instant, reason: DropReason) {
+        let code = match reason {
+            DropReason::PacketRate | DropReason::ByteRate => notice::Code::RateLimited,
+            DropReason::TooLong => notice::Code::FrameTooLong,
+            _ => notice::Code::InvalidMedia,
+        };
+        let due = self.notices.last.map_or(now, |last| now.max(last + NOTICE_INTERVAL));
+        let pending = self.notices.pending.get_or_insert(PendingNotice { code, dropped: 0, due });
+        pending.code = code;
+        pending.dropped += 1;
+    }
+
+    /// The session is in a room from now on.
+    pub(crate) fn enter(&mut self, now: Instant, seat: Seat, limits: &Limits) {
+        self.phase = Phase::Joined(seat);
+        self.ping.next = Some(now + limits.ping_interval);
+    }
+
+    pub(crate) fn pong(&mut self, number: u64) {
+        if number == self.ping.number {
+            self.ping.deadline = None;
+        }
+    }
+
+    /// Changes between this session's last report and `sources`, which become
+    /// the last; sorted by sender id, without those of whom nothing was due.
+    pub(crate) fn report(&mut self, sources: Vec<SourceReport>) -> Vec<(u16, Hearing)> {
+        let mut hearings = Vec::with_capacity(sources.len());
+        let mut heard = HashMap::with_capacity(sources.len());
+        for source in sources {
+            let Some(sender) = wzp_proto::control::sender_id(source.sender_id) else { continue };
+            let before = self.heard.get(&sender).copied().unwrap_or_default();
+            hearings.extend(Hearing::between(&before, &source).map(|hearing| (sender, hearing)));
+            heard.insert(sender, source);
+        }
+        self.heard = heard;
+        hearings.sort_unstable_by_key(|(sender, _)| *sender);
+        hearings
+    }
+
+    /// When this session next wants [`Self::handle_deadlines`], apart from QUIC.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Handshaking { deadline } | Phase::AwaitingHello { deadline } => Some(deadline),
+            Phase::Joining | Phase::Ended => None,
+            Phase::Joined(_) => {
+                let notice = self.notices.pending.as_ref().map(|pending| pending.due);
+                [self.ping.next, self.ping.deadline, self.feedback.due(), notice]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+        }
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// The session is over because the client was late.
+    pub(crate) fn handle_deadlines(&mut self, now: Instant, limits: &Limits) -> Result<(), Close> {
+        match self.phase {
+            // Not yet able to read a sentence; the shard counts it by itself.
+            Phase::Handshaking { .. } | Phase::Joining | Phase::Ended => return Ok(()),
+            Phase::AwaitingHello { deadline } if deadline <= now => {
+                let text = format!("Hello did not come within {:?}", limits.hello_timeout);
+                return Err(Close::new(CloseCode::HelloTimeout, text));
+            }
+            Phase::AwaitingHello { .. } => return Ok(()),
+            Phase::Joined(_) => {}
+        }
+        if self.ping.deadline.is_some_and(|deadline| deadline <= now) {
+            let text = format!("Ping was not answered within {:?}", limits.ping_timeout);
+            return Err(Close::new(CloseCode::Unresponsive, text));
+        }
+        if self.ping.next.is_some_and(|next| next <= now) {
+            self.ping.next = Some(now + limits.ping_interval);
+            if self.ping.deadline.is_none() {
+                self.ping.deadline = Some(now + limits.ping_timeout);
+                self.ping.number += 1;
+                self.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
+            }
+        }
+        if let Some(feedback) = self.feedback.take(now) {
+            self.tell(relay_message::Message::SenderFeedback(feedback))?;
+        }
+        if let Some(notice) = self.notices.take(now) {
+            self.tell(relay_message::Message::Notice(notice))?;
+        }
+        Ok(())
+    }
+}
+
+impl Notices {
+    fn take(&mut self, now: Instant) -> Option<Notice> {
+        let PendingNotice { code, dropped, .. } =
+            self.pending.take_if(|pending| pending.due <= now)?;
+        self.last = Some(now);
+        let text = match code {
+            notice::Code::RateLimited => "media above this relay's rate limits was dropped",
+            notice::Code::FrameTooLong => {
+                "media datagrams longer than this relay's limit were dropped"
+            }
+            _ => "datagrams that are not media under the sender id given in Welcome were dropped",
+        };
+        Some(Notice { code: code.into(), text: text.to_owned(), dropped })
+    }
+}
+
+/// The close that a broken message earns.
+fn refuse(error: FramingError) -> Close {
+    let code = match error {
+        FramingError::TooLong { .. } => CloseCode::MessageTooLong,
+        FramingError::Malformed(_) | FramingError::Invalid(_) => CloseCode::Malformed,
+    };
+    Close::new(code, error.to_string())
+}

@@ -1,0 +1,152 @@
+//! What shards tell each other. Mail between two shards arrives in order;
+//! media mail may be dropped when the reader is overloaded, all other mail
+//! may not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::EcnCodepoint;
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{Member, RelayMessage, relay_message};
+use wzp_proto::framing;
+
+use crate::room::{RoomId, SessionId, ShardIndex};
+use crate::session::feedback::Hearing;
+
+/// One message to a shard.
+#[derive(Debug)]
+pub enum Mail {
+    /// To a room's home: somebody wants in.
+    Join(JoinRequest),
+    /// To a room's home: somebody is gone.
+    Leave {
+        /// The room left.
+        room: RoomId,
+        /// The id given up.
+        sender_id: u16,
+        /// Whose it was.
+        session: SessionId,
+    },
+    /// To a room's home: somebody muted or unmuted.
+    SetMuted {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        sender_id: u16,
+        /// How it is now.
+        muted: bool,
+    },
+    /// From a room's home: the answer to `Join`.
+    Admitted(Box<Admitted>),
+    /// From a room's home: the other answer to `Join`.
+    Refused {
+        /// Who asked.
+        session: SessionId,
+        /// Why, as a number.
+        code: CloseCode,
+        /// Why, as a sentence.
+        text: String,
+    },
+    /// From a room's home: the membership changed.
+    Changed(Change),
+    /// A member's voice for the members on this shard.
+    Media {
+        /// The room.
+        room: RoomId,
+        /// The whole media datagram.
+        frame: Bytes,
+    },
+    /// What a listener elsewhere hears of senders that may be here.
+    Heard {
+        /// The room.
+        room: RoomId,
+        /// Sender ids with what was heard of each.
+        senders: Arc<[(u16, Hearing)]>,
+    },
+    /// A packet whose connection id names this shard but that the kernel gave
+    /// to another.
+    Packet(Packet),
+    /// Take nobody in any more, tell everyone, and end what is left at the
+    /// deadline.
+    Drain {
+        /// When sessions are closed.
+        deadline: Instant,
+    },
+}
+
+impl Mail {
+    /// Whether it may be dropped when the reader is overloaded.
+    pub fn is_droppable(&self) -> bool {
+        matches!(self, Self::Media { .. } | Self::Packet(_) | Self::Heard { .. })
+    }
+}
+
+/// A UDP packet as it came from the network.
+#[derive(Debug)]
+pub struct Packet {
+    /// Who sent it.
+    pub remote: SocketAddr,
+    /// The address it was sent to, if known.
+    pub local_ip: Option<IpAddr>,
+    /// Congestion mark of the IP header.
+    pub ecn: Option<EcnCodepoint>,
+    /// The UDP payload.
+    pub data: BytesMut,
+}
+
+/// A session's wish to enter a room.
+#[derive(Debug)]
+pub struct JoinRequest {
+    /// The room's name.
+    pub room: Arc<str>,
+    /// Who asks.
+    pub session: SessionId,
+    /// Where it sits.
+    pub shard: ShardIndex,
+    /// How others should call it.
+    pub member_name: String,
+    /// Whether it joins muted.
+    pub muted: bool,
+}
+
+/// A session's place in a room.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who asked.
+    pub session: SessionId,
+    /// The room.
+    pub room: RoomId,
+    /// The room's name.
+    pub name: Arc<str>,
+    /// The id to send under.
+    pub sender_id: u16,
+    /// Everyone else.
+    pub members: Vec<Member>,
+    /// The room's version with the newcomer.
+    pub version: u64,
+    /// The shards that have members, the newcomer's included.
+    pub shards: Arc<[ShardIndex]>,
+}
+
+/// A change of a room's membership.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The room.
+    pub room: RoomId,
+    /// The shards that have members after it.
+    pub shards: Arc<[ShardIndex]>,
+    /// What to tell the members, encoded once for all of them.
+    pub message: Bytes,
+}
+
+impl Change {
+    pub(crate) fn new(
+        room: RoomId,
+        shards: Arc<[ShardIndex]>,
+        message: relay_message::Message,
+    ) -> Self {
+        Self { room, shards, message: framing::encode(&RelayMessage::from(message)) }
+    }
+}

@@ -1,0 +1,531 @@
+//! The media plane. A shard is a state machine: packets, mail and time go in;
+//! packets, mail and a next wake-up come out. It opens no socket, reads no
+//! clock and shares nothing with other shards but mail and counters, so a
+//! whole relay runs in a test in virtual time.
+//!
+//! One turn: [`Shard::handle_packet`], [`Shard::handle_mail`] and
+//! [`Shard::handle_timeouts`] for whatever has come, then one
+//! [`Shard::flush`], which fans out all that was received before it writes the
+//! first packet: frames for the same receiver leave in one packet.
+
+mod cid;
+pub mod mail;
+mod outgoing;
+mod rooms;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use quinn_proto::{
+    Connection, ConnectionError, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint,
+    EndpointConfig, Event, Incoming, ServerConfig, StreamEvent, VarInt,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tracing::{debug, info};
+use wzp_proto::close::CloseCode;
+use wzp_proto::media::{self, HeaderError};
+
+use crate::config::Limits;
+use crate::metrics::reason::{DropReason, EndReason, RefuseReason};
+use crate::metrics::rooms::RoomCounts;
+use crate::metrics::stats::ShardStats;
+use crate::room::directory::Directory;
+use crate::room::local::LocalRooms;
+use crate::room::{SessionId, ShardIndex};
+use crate::session::admission::{Admission, Permit};
+use crate::session::backlog::Outcome;
+use crate::session::{Close, Phase, Session};
+use cid::ShardCids;
+use mail::{Mail, Packet};
+pub use outgoing::{OutPacket, Outgoing};
+use timers::Timers;
+
+/// What every shard of a relay has in common.
+#[derive(Clone)]
+pub struct Shared {
+    /// Number of shards.
+    pub shards: usize,
+    /// What a peer may do.
+    pub limits: Arc<Limits>,
+    /// TLS identity and QUIC parameters.
+    pub server: Arc<ServerConfig>,
+    /// Signs stateless resets (RFC 9000 section 10.3).
+    pub reset_key: Arc<dyn quinn_proto::crypto::HmacKey>,
+    /// The books on connections and sessions.
+    pub admission: Arc<Admission>,
+    /// Forwarding counts per room.
+    pub rooms: Arc<RoomCounts>,
+    /// The wall clock at `epoch`, told to clients in Welcome.
+    pub epoch: (Instant, SystemTime),
+}
+
+/// One shard.
+pub struct Shard {
+    index: ShardIndex,
+    shared: Shared,
+    stats: Arc<ShardStats>,
+    endpoint: Endpoint,
+    /// By the endpoint's connection handle.
+    sessions: Vec<Option<Box<Session>>>,
+    by_id: HashMap<SessionId, usize>,
+    rooms: LocalRooms,
+    directory: Directory,
+    timers: Timers,
+    /// Connections to look at before the turn ends, each once.
+    touched: Vec<usize>,
+    own_mail: VecDeque<Mail>,
+    mail_out: Vec<(ShardIndex, Mail)>,
+    life: Life,
+    rng: StdRng,
+    now: Instant,
+}
+
+/// Whether the shard takes anybody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Serving,
+    /// Nobody new; what is left is closed at the deadline.
+    Draining {
+        deadline: Instant,
+    },
+    Stopped,
+}
+
+impl Shard {
+    /// A shard with no connections. `seed` feeds connection and session ids:
+    /// secret in a relay, fixed in a test.
+    pub fn new(index: ShardIndex, shared: Shared, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let shards = shared.shards;
+        let mut config = EndpointConfig::new(shared.reset_key.clone());
+        let cid_seed: [u8; 32] = rng.random();
+        config
+            .cid_generator(move || {
+                Box::new(ShardCids::new(index, shards, StdRng::from_seed(cid_seed)))
+            })
+            .rng_seed(Some(rng.random()));
+        let server = Some(shared.server.clone());
+        // Path MTU discovery is off for all connections: see wzp-transport.
+        let endpoint = Endpoint::new(Arc::new(config), server, false, None);
+        Self {
+            index,
+            stats: Arc::default(),
+            endpoint,
+            sessions: Vec::new(),
+            by_id: HashMap::new(),
+            rooms: LocalRooms::new(index, shared.rooms.clone()),
+            directory: Directory::new(index, shared.limits.room_members),
+            timers: Timers::default(),
+            touched: Vec::new(),
+            own_mail: VecDeque::new(),
+            mail_out: Vec::new(),
+            life: Life::Serving,
+            rng,
+            now,
+            shared,
+        }
+    }
+
+    /// This shard's number.
+    pub fn index(&self) -> ShardIndex {
+        self.index
+    }
+
+    /// What this shard counts.
+    pub fn stats(&self) -> &Arc<ShardStats> {
+        &self.stats
+    }
+
+    /// Takes a UDP packet; answers to packets of no connection go to `out`.
+    pub fn handle_packet(&mut self, now: Instant, packet: Packet, out: &mut Outgoing) {
+        self.now = now;
+        self.stats.udp_packets_received.add(1);
+        match cid::shard_of(&packet.data, self.shared.shards) {
+            Some(shard) if shard != self.index => {
+                self.stats.misrouted_packets.add(1);
+                self.mail_out.push((shard, Mail::Packet(packet)));
+            }
+            _ => self.receive(packet, out),
+        }
+    }
+
+    fn receive(&mut self, packet: Packet, out: &mut Outgoing) {
+        let Packet { remote, local_ip, ecn, data } = packet;
+        let mut event = None;
+        out.write(|buffer| {
+            match self.endpoint.handle(self.now, remote, local_ip, ecn, data, buffer) {
+                Some(DatagramEvent::Response(transmit)) => Some(transmit),
+                other => {
+                    event = other;
+                    None
+                }
+            }
+        });
+        match event {
+            Some(DatagramEvent::ConnectionEvent(ConnectionHandle(connection), event)) => {
+                self.handle_connection_event(connection, event);
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming, out),
+            Some(DatagramEvent::Response(_)) | None => {}
+        }
+    }
+
+    fn handle_connection_event(&mut self, connection: usize, event: ConnectionEvent) {
+        if let Some(session) = &mut self.sessions[connection] {
+            session.connection.handle_event(event);
+            self.touch(connection);
+        }
+    }
+
+    /// Decides whether a new connection may begin.
+    fn accept(&mut self, incoming: Incoming, out: &mut Outgoing) {
+        let remote = incoming.remote_address();
+        if self.shared.admission.is_crowded()
+            && !incoming.remote_address_validated()
+            && incoming.may_retry()
+        {
+            self.stats.retries_sent.add(1);
+            out.write(|buffer| self.endpoint.retry(incoming, buffer).ok());
+            return;
+        }
+        let permit = match self.shared.admission.connection(remote.ip()) {
+            Ok(permit) => permit,
+            Err(reason) => {
+                self.stats.connections_refused[reason].add(1);
+                debug!(src_ip = %remote.ip().to_canonical(), ?reason, "connection refused");
+                out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
+                return;
+            }
+        };
+        let mut accepted = None;
+        out.write(|buffer| match self.endpoint.accept(incoming, self.now, buffer, None) {
+            Ok(connection) => {
+                accepted = Some(connection);
+                None
+            }
+            Err(error) => error.response,
+        });
+        match accepted {
+            Some((ConnectionHandle(number), connection)) => self.begin(number, connection, permit),
+            None => self.stats.connections_refused[RefuseReason::Invalid].add(1),
+        }
+    }
+
+    fn begin(&mut self, number: usize, connection: Connection, permit: Permit) {
+        self.stats.connections_accepted.add(1);
+        let id = SessionId(self.rng.next_u64());
+        let session = Session::new(id, connection, permit, self.now, &self.shared.limits);
+        if self.sessions.len() <= number {
+            self.sessions.resize_with(number + 1, || None);
+        }
+        self.sessions[number] = Some(Box::new(session));
+        self.by_id.insert(id, number);
+        self.touch(number);
+    }
+
+    /// Takes mail from another shard or the control plane; answers to packets
+    /// of no connection go to `out`.
+    pub fn handle_mail(&mut self, now: Instant, mail: Mail, out: &mut Outgoing) {
+        self.now = now;
+        self.open(mail, out);
+    }
+
+    /// Does what is due by `now`.
+    pub fn handle_timeouts(&mut self, now: Instant) {
+        self.now = now;
+        if self.drain_deadline().is_some_and(|deadline| deadline <= now) {
+            self.close_all();
+        }
+        while let Some(number) = self.timers.pop(now) {
+            let Some(session) = &mut self.sessions[number] else { continue };
+            session.connection.handle_timeout(now);
+            let verdict = session.handle_deadlines(now, &self.shared.limits);
+            if let Phase::Handshaking { deadline } = session.phase
+                && deadline <= now
+            {
+                self.end(number, EndReason::HandshakeTimeout, None);
+            }
+            self.touch(number);
+            self.settle(number, verdict);
+        }
+    }
+
+    /// When [`Self::handle_timeouts`] has something to do.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [self.timers.next(), self.drain_deadline()].into_iter().flatten().min()
+    }
+
+    /// Ends the turn: everything received is fanned out, then everything to be
+    /// sent is written to `out`.
+    pub fn flush(&mut self, now: Instant, out: &mut Outgoing) {
+        self.now = now;
+        loop {
+            // Fanning out touches receivers, which join the same list's end.
+            let mut next = 0;
+            loop {
+                while let Some(mail) = self.own_mail.pop_front() {
+                    self.open(mail, out);
+                }
+                let Some(number) = self.touched.get(next).copied() else { break };
+                next += 1;
+                self.handle_events(number);
+            }
+            if self.touched.is_empty() {
+                return;
+            }
+            for number in std::mem::take(&mut self.touched) {
+                self.transmit(number, out);
+            }
+        }
+    }
+
+    /// Mail for other shards, in the order it was written.
+    pub fn take_mail(&mut self) -> std::vec::Drain<'_, (ShardIndex, Mail)> {
+        self.mail_out.drain(..)
+    }
+
+    /// Connections that have not yet ended.
+    pub fn live_connections(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Puts a connection on the list of those to look at in this turn.
+    fn touch(&mut self, number: usize) {
+        if let Some(session) = &mut self.sessions[number] {
+            mark(&mut self.touched, number, session);
+        }
+    }
+
+    fn post(&mut self, to: ShardIndex, mail: Mail) {
+        if to == self.index {
+            self.own_mail.push_back(mail);
+        } else {
+            self.mail_out.push((to, mail));
+        }
+    }
+
+    /// Acts on what QUIC has to say about a connection.
+    fn handle_events(&mut self, number: usize) {
+        while let Some(session) = &mut self.sessions[number] {
+            let Some(event) = session.connection.poll() else { return };
+            match event {
+                Event::Connected => self.connected(number),
+                Event::DatagramReceived => self.receive_media(number),
+                Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
+                    let verdict = session.read_control();
+                    // What came with the end of the stream still counts.
+                    self.handle_messages(number);
+                    self.settle(number, verdict);
+                }
+                Event::Stream(StreamEvent::Writable { .. }) => session.write_control(),
+                Event::ConnectionLost { reason } => {
+                    self.end(number, end_reason(&reason), None);
+                }
+                Event::HandshakeDataReady | Event::Stream(_) | Event::DatagramsUnblocked => {}
+            }
+        }
+    }
+
+    fn connected(&mut self, number: usize) {
+        let Some(session) = &mut self.sessions[number] else { return };
+        if let Phase::Handshaking { .. } = session.phase {
+            let deadline = self.now + self.shared.limits.hello_timeout;
+            session.phase = Phase::AwaitingHello { deadline };
+        }
+        if session.connection.datagrams().max_size().is_none() {
+            let text = "this client does not take QUIC datagrams (RFC 9221)";
+            self.settle(number, Err(Close::new(CloseCode::DatagramsRequired, text)));
+        }
+    }
+
+    /// Forwards everything a participant sent.
+    fn receive_media(&mut self, number: usize) {
+        while let Some(session) = &mut self.sessions[number]
+            && let Some(frame) = session.connection.datagrams().recv()
+        {
+            self.stats.media_packets_received.add(1);
+            self.stats.media_bytes_received.add(frame.len() as u64);
+            if let Err(reason) = self.forward(number, frame) {
+                self.stats.packets_dropped[reason].add(1);
+                if let Some(session) = &mut self.sessions[number] {
+                    session.note_drop(self.now, reason);
+                }
+            }
+        }
+    }
+
+    /// Checks one media datagram and passes it to the rest of the room.
+    fn forward(&mut self, from: usize, frame: Bytes) -> Result<(), DropReason> {
+        let Some(session) = &mut self.sessions[from] else { return Ok(()) };
+        let seat = session.seat().ok_or(DropReason::NotJoined)?;
+        let sender = media::sender_of(&frame).map_err(|error| match error {
+            HeaderError::Short => DropReason::Short,
+            HeaderError::Version(_) => DropReason::Version,
+            HeaderError::Kind(_) | HeaderError::Profile(_) => DropReason::Kind,
+        })?;
+        if sender != seat.sender_id {
+            return Err(DropReason::SenderId);
+        }
+        session.admit_media(self.now, frame.len(), &self.shared.limits)?;
+        for shard in &self.rooms.room(seat.room).other_shards {
+            let frame = frame.clone();
+            self.mail_out.push((*shard, Mail::Media { room: seat.room_id, frame }));
+        }
+        self.deliver(seat.room, Some(from), &frame);
+        Ok(())
+    }
+
+    /// Ends a session with a code and a sentence, if that is the verdict.
+    fn settle(&mut self, number: usize, verdict: Result<(), Close>) {
+        if let Err(close) = verdict {
+            self.end(number, close.code.into(), Some(close));
+        }
+    }
+
+    /// The one place where a session ends, whatever the cause. Idempotent.
+    fn end(&mut self, number: usize, reason: EndReason, close: Option<Close>) {
+        let Some(session) = &mut self.sessions[number] else { return };
+        if let Phase::Ended = session.phase {
+            return;
+        }
+        self.stats.connections_closed[reason].add(1);
+        let remote = session.connection.remote_address().ip().to_canonical();
+        match (session.seat(), &session.phase) {
+            (Some(_), _) => {
+                info!(session = %session.id, src_ip = %remote, ?reason, "session ended")
+            }
+            // Strangers can cause these at will.
+            _ => debug!(session = %session.id, src_ip = %remote, ?reason, "connection ended"),
+        }
+        let seat = session.seat();
+        let id = session.id;
+        let lost = session.backlog.clear();
+        self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
+        session.phase = Phase::Ended;
+        session.permit = None;
+        match close {
+            Some(Close { code, text }) => {
+                session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
+            }
+            None if reason == EndReason::HandshakeTimeout => {
+                session.connection.close(self.now, VarInt::from_u32(0), Bytes::new());
+            }
+            None => {}
+        }
+        self.by_id.remove(&id);
+        if let Some(seat) = seat {
+            self.rooms.leave(seat.room, number);
+            let mail = Mail::Leave { room: seat.room_id, sender_id: seat.sender_id, session: id };
+            self.post(seat.room_id.home.into(), mail);
+        }
+        self.touch(number);
+    }
+
+    /// Writes a connection's packets and lets it and the endpoint talk.
+    fn transmit(&mut self, number: usize, out: &mut Outgoing) {
+        let Some(session) = &mut self.sessions[number] else { return };
+        session.is_touched = false;
+        let mut outcome = Outcome::default();
+        loop {
+            // Topped up before every packet, so that each leaves full.
+            outcome += session.backlog.drain_into(&mut session.connection);
+            if !out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer)) {
+                break;
+            }
+            self.stats.udp_packets_sent.add(1);
+        }
+        if let Some(seat) = session.seat() {
+            self.count_forwarded(seat.room, outcome);
+        }
+        let Some(session) = &mut self.sessions[number] else { return };
+        let mut drained = false;
+        while let Some(event) = session.connection.poll_endpoint_events() {
+            drained |= event.is_drained();
+            let answer = self.endpoint.handle_event(ConnectionHandle(number), event);
+            if let Some(event) = answer {
+                session.connection.handle_event(event);
+                mark(&mut self.touched, number, session);
+            }
+        }
+        if drained {
+            // An unclean end that QUIC reported no event for would otherwise
+            // leave a member behind.
+            self.end(number, EndReason::Transport, None);
+            self.touched.retain(|touched| *touched != number);
+            self.sessions[number] = None;
+            self.timers.forget(number);
+            return;
+        }
+        let wishes = [session.connection.poll_timeout(), session.next_deadline()];
+        if let Some(deadline) = wishes.into_iter().flatten().min() {
+            self.timers.wake_by(number, deadline);
+        }
+    }
+
+    fn drain_deadline(&self) -> Option<Instant> {
+        match self.life {
+            Life::Draining { deadline } => Some(deadline),
+            Life::Serving | Life::Stopped => None,
+        }
+    }
+
+    /// Nobody new from now on; everyone here is told.
+    fn drain(&mut self, deadline: Instant) {
+        self.life = Life::Draining { deadline };
+        let remaining = deadline.saturating_duration_since(self.now);
+        for number in 0..self.sessions.len() {
+            self.tell_draining(number, remaining);
+        }
+    }
+
+    fn tell_draining(&mut self, number: usize, remaining: Duration) {
+        use wzp_proto::control::{Draining, relay_message::Message};
+        let Some(session) = &mut self.sessions[number] else { return };
+        if session.seat().is_some() {
+            let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
+            let verdict = session.tell(Message::Draining(Draining { deadline_ms }));
+            self.touch(number);
+            self.settle(number, verdict);
+        }
+    }
+
+    /// Ends everything at the drain's deadline.
+    fn close_all(&mut self) {
+        self.life = Life::Stopped;
+        for number in 0..self.sessions.len() {
+            let close = Close::new(CloseCode::GoingAway, "this relay is stopping");
+            self.settle(number, Err(close));
+        }
+    }
+}
+
+/// The same as [`Shard::touch`] where the session is already at hand.
+fn mark(touched: &mut Vec<usize>, number: usize, session: &mut Session) {
+    if !session.is_touched {
+        session.is_touched = true;
+        touched.push(number);
+    }
+}
+
+/// Which label an end has that the relay did not ask for.
+fn end_reason(error: &ConnectionError) -> EndReason {
+    match error {
+        ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed => EndReason::Left,
+        ConnectionError::TimedOut => EndReason::IdleTimeout,
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::CidsExhausted => EndReason::Transport,
+    }
+}
+
+/// The address as operators know it: IPv4 for an IPv4-mapped one.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,251 @@
+//! The part of a shard that knows rooms: joining, membership, and handing
+//! frames to members.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use tracing::info;
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{
+    Hello, Limits as WireLimits, ReceiverReport, Welcome, client_message, relay_message,
+};
+
+use super::mail::{Admitted, JoinRequest, Mail};
+use super::{Life, Outgoing, Shard, canonical, mark};
+use crate::metrics::reason::DropReason;
+use crate::room::RoomId;
+use crate::room::home_of;
+use crate::room::local::{LocalMember, RoomKey};
+use crate::session::backlog::Outcome;
+use crate::session::feedback::Hearing;
+use crate::session::{Close, Phase, Seat};
+
+impl Shard {
+    /// Acts on the control messages that are complete.
+    pub(super) fn handle_messages(&mut self, number: usize) {
+        use client_message::Message;
+        loop {
+            let Some(session) = &mut self.sessions[number] else { return };
+            let message = match session.next_message(self.now) {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(close) => return self.settle(number, Err(close)),
+            };
+            match (message, session.seat()) {
+                (Message::Hello(hello), None) => self.join(number, hello),
+                (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, report),
+                (Message::Mute(mute), Some(seat)) => {
+                    let Seat { room_id: room, sender_id, .. } = seat;
+                    let mail = Mail::SetMuted { room, sender_id, muted: mute.muted };
+                    self.post(room.home.into(), mail);
+                }
+                (Message::Pong(pong), Some(_)) => session.pong(pong.number),
+                (Message::Hello(_), Some(_)) => {
+                    let close =
+                        Close::new(CloseCode::UnexpectedMessage, "Hello came a second time");
+                    return self.settle(number, Err(close));
+                }
+                (_, None) => {
+                    let close =
+                        Close::new(CloseCode::UnexpectedMessage, "the first message must be Hello");
+                    return self.settle(number, Err(close));
+                }
+            }
+        }
+    }
+
+    /// Asks the room's home to let a session in.
+    fn join(&mut self, number: usize, hello: Hello) {
+        if self.life != Life::Serving {
+            let text = "this relay is stopping and takes nobody in; join another one";
+            return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
+        }
+        let Some(session) = &mut self.sessions[number] else { return };
+        if !session.permit.as_mut().is_some_and(|permit| permit.join()) {
+            let text = format!(
+                "this relay has {} sessions, as many as it may have",
+                self.shared.limits.sessions
+            );
+            return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
+        }
+        session.phase = Phase::Joining;
+        let home = home_of(&hello.room, self.shared.shards);
+        let request = JoinRequest {
+            room: hello.room.into(),
+            session: session.id,
+            shard: self.index,
+            member_name: hello.name,
+            muted: hello.muted,
+        };
+        self.post(home, Mail::Join(request));
+    }
+
+    /// Acts on mail, whoever wrote it.
+    pub(super) fn open(&mut self, mail: Mail, out: &mut Outgoing) {
+        match mail {
+            Mail::Packet(packet) => self.receive(packet, out),
+            Mail::Drain { deadline } => self.drain(deadline),
+            Mail::Join(request) => self.at_home(|home, out| home.join(request, out)),
+            Mail::Leave { room, sender_id, session } => {
+                self.at_home(|home, out| home.leave(room, sender_id, session, out));
+            }
+            Mail::SetMuted { room, sender_id, muted } => {
+                self.at_home(|home, out| home.set_muted(room, sender_id, muted, out));
+            }
+            Mail::Admitted(admitted) => self.welcome(*admitted),
+            Mail::Refused { session, code, text } => {
+                if let Some(number) = self.by_id.get(&session).copied() {
+                    self.settle(number, Err(Close::new(code, text)));
+                }
+            }
+            Mail::Changed(change) => {
+                if let Some(key) = self.rooms.key(change.room) {
+                    self.rooms.set_shards(key, &change.shards);
+                    self.tell_room(key, &change.message);
+                }
+            }
+            Mail::Media { room, frame } => {
+                if let Some(key) = self.rooms.key(room) {
+                    self.deliver(key, None, &frame);
+                }
+            }
+            Mail::Heard { room, senders } => self.pass_on(room, &senders),
+        }
+    }
+
+    /// Lets the directory act and posts what it has to say.
+    fn at_home(
+        &mut self,
+        act: impl FnOnce(&mut crate::room::directory::Directory, &mut Vec<(usize, Mail)>),
+    ) {
+        let mut out = Vec::new();
+        let before = self.directory.len();
+        act(&mut self.directory, &mut out);
+        let after = self.directory.len();
+        self.stats.rooms.add(after.saturating_sub(before) as u64);
+        self.stats.rooms.sub(before.saturating_sub(after) as u64);
+        for (to, mail) in out {
+            self.post(to, mail);
+        }
+    }
+
+    /// Seats a session that its room's home let in.
+    fn welcome(&mut self, admitted: Admitted) {
+        let Admitted { session: id, room, name, sender_id, members, version, shards } = admitted;
+        let here = self.by_id.get(&id).copied();
+        let Some((number, session)) =
+            here.and_then(|number| Some((number, self.sessions[number].as_mut()?)))
+        else {
+            // It went away while the home decided.
+            return self.post(room.home.into(), Mail::Leave { room, sender_id, session: id });
+        };
+        let member = LocalMember { connection: number, sender_id };
+        let key = self.rooms.enter(room, &name, &shards, member);
+        let limits = &self.shared.limits;
+        session.enter(self.now, Seat { room: key, room_id: room, sender_id }, limits);
+        self.stats.sessions_joined.add(1);
+        let (start, wall) = self.shared.epoch;
+        let wall = wall + self.now.saturating_duration_since(start);
+        let welcome = Welcome {
+            session_id: id.0,
+            sender_id: sender_id.into(),
+            members,
+            room_version: version,
+            limits: Some(WireLimits {
+                packets_per_second: limits.packets_per_second,
+                bytes_per_second: limits.bytes_per_second,
+                frame_bytes: limits.frame_bytes,
+                message_bytes: limits.message_bytes,
+                room_members: limits.room_members,
+                ping_timeout_ms: u32::try_from(limits.ping_timeout.as_millis()).unwrap_or(u32::MAX),
+            }),
+            server_time_ms: wall
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
+            software: crate::SOFTWARE.to_owned(),
+        };
+        info!(session = %id, room = &*name, sender_id,
+              src_ip = %canonical(session.connection.remote_address()), "session joined");
+        let verdict = session.tell(relay_message::Message::Welcome(welcome));
+        self.touch(number);
+        self.settle(number, verdict);
+        if let Some(deadline) = self.drain_deadline() {
+            self.tell_draining(number, deadline.saturating_duration_since(self.now));
+        }
+        // The client may have sent more right behind Hello.
+        self.handle_messages(number);
+    }
+
+    /// Queues one encoded control message for every member here.
+    fn tell_room(&mut self, key: RoomKey, message: &Bytes) {
+        let mut unresponsive = Vec::new();
+        for member in &self.rooms.room(key).members {
+            let Some(session) = &mut self.sessions[member.connection] else { continue };
+            if let Err(close) = session.tell_encoded(message.clone()) {
+                unresponsive.push((member.connection, close));
+            }
+            mark(&mut self.touched, member.connection, session);
+        }
+        for (number, close) in unresponsive {
+            self.settle(number, Err(close));
+        }
+    }
+
+    /// Hands a frame to every member here but its sender. The payload is
+    /// shared, not copied.
+    pub(super) fn deliver(&mut self, key: RoomKey, except: Option<usize>, frame: &Bytes) {
+        let limit = self.shared.limits.send_buffer_bytes as usize;
+        let mut outcome = Outcome::default();
+        for member in &self.rooms.room(key).members {
+            if Some(member.connection) == except {
+                continue;
+            }
+            let Some(session) = &mut self.sessions[member.connection] else { continue };
+            outcome += session.backlog.offer(&mut session.connection, frame.clone(), limit);
+            mark(&mut self.touched, member.connection, session);
+        }
+        self.count_forwarded(key, outcome);
+    }
+
+    /// The one place where forwarded frames are counted in userspace.
+    pub(super) fn count_forwarded(&self, key: RoomKey, outcome: Outcome) {
+        let Outcome { sent, sent_bytes, evicted, unfit } = outcome;
+        let room = &self.rooms.room(key).forwarded.count;
+        room.packets.add(sent);
+        room.bytes.add(sent_bytes);
+        self.stats.media_packets_forwarded.add(sent);
+        self.stats.media_bytes_forwarded.add(sent_bytes);
+        self.stats.packets_dropped[DropReason::SendBuffer].add(evicted);
+        self.stats.packets_dropped[DropReason::Path].add(unfit);
+    }
+
+    /// Passes a listener's report to the senders it speaks of.
+    fn hear(&mut self, number: usize, seat: Seat, report: ReceiverReport) {
+        let Some(session) = &mut self.sessions[number] else { return };
+        let senders: Arc<[(u16, Hearing)]> = session.report(report.sources).into();
+        if senders.is_empty() {
+            return;
+        }
+        for shard in self.rooms.room(seat.room).other_shards.clone() {
+            self.post(shard, Mail::Heard { room: seat.room_id, senders: senders.clone() });
+        }
+        self.pass_on(seat.room_id, &senders);
+    }
+
+    /// Gives each sender here what was heard of it. Sorted by sender id.
+    fn pass_on(&mut self, room: RoomId, senders: &[(u16, Hearing)]) {
+        let Some(key) = self.rooms.key(room) else { return };
+        for member in &self.rooms.room(key).members {
+            let Ok(found) = senders.binary_search_by_key(&member.sender_id, |(sender, _)| *sender)
+            else {
+                continue;
+            };
+            if let Some(session) = &mut self.sessions[member.connection] {
+                session.feedback.add(self.now, senders[found].1);
+                // Its wake-up may have to come earlier.
+                mark(&mut self.touched, member.connection, session);
+            }
+        }
+    }
+}
