@@ -1,0 +1,452 @@
+//! A participant in the simulation: a real quinn-proto client that speaks the
+//! control protocol and keeps account of all it hears.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::crypto::rustls::QuicClientConfig;
+use quinn_proto::{
+    ClientConfig, Connection, ConnectionError, ConnectionHandle, ConnectionId,
+    ConnectionIdGenerator, DatagramEvent, Dir, EcnCodepoint, Endpoint, EndpointConfig, Event,
+    StreamId, Transmit, VarInt,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{
+    ClientMessage, Hello, Notice, Pong, ReceiverReport, RelayMessage, Role, SenderFeedback,
+    SourceReport, Welcome, client_message, relay_message,
+};
+use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
+use wzp_proto::media::{AudioLevel, HEADER_LEN, MediaHeader, Profile};
+use wzp_transport::parameters;
+use wzp_transport::trust::Trust;
+
+/// How much of a client is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// Reads and answers everything.
+    Full,
+    /// Its QUIC acknowledges, its program reads nothing.
+    TransportOnly,
+    /// Nothing is processed, as if stopped by a debugger.
+    None,
+}
+
+/// What the client says first.
+#[derive(Clone, Debug)]
+pub(crate) enum Opening {
+    Hello(Hello),
+    /// Bytes on the control stream, whatever they are.
+    Raw(Bytes),
+    /// Nothing at all.
+    Silence,
+}
+
+/// Who sent a frame, when, and to which room: the payload of every frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    client: u32,
+    sequence: u32,
+    room: u32,
+    sent_us: u64,
+}
+
+impl Stamp {
+    fn encode(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.client.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.room.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.sent_us.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let sent_us = u64::from_be_bytes(bytes[12..20].try_into().unwrap());
+        Self { client: word(0), sequence: word(4), room: word(8), sent_us }
+    }
+}
+
+/// What one client heard of another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) sequences: BTreeSet<u32>,
+    pub(crate) latencies_us: Vec<u64>,
+}
+
+/// Where a client comes from and goes to.
+pub(crate) struct Origin {
+    pub(crate) number: usize,
+    pub(crate) address: SocketAddr,
+    pub(crate) relay: SocketAddr,
+    pub(crate) room: u32,
+    pub(crate) seed: u64,
+    /// When the simulation began.
+    pub(crate) start: Instant,
+}
+
+pub(crate) struct Client {
+    pub(crate) number: usize,
+    /// Changes when a NAT in between rebinds.
+    pub(crate) address: SocketAddr,
+    pub(crate) room: u32,
+    pub(crate) attention: Attention,
+    pub(crate) welcome: Option<Welcome>,
+    pub(crate) joined_at: Option<Instant>,
+    /// The room's members as the relay told it, without this client.
+    pub(crate) members: BTreeMap<u32, String>,
+    pub(crate) room_version: u64,
+    pub(crate) sent: u32,
+    /// Frames that waited too long in this client's own send buffer.
+    pub(crate) blocked: u32,
+    pub(crate) heard: BTreeMap<usize, Heard>,
+    pub(crate) feedback: Vec<SenderFeedback>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) told_to_leave: bool,
+    pub(crate) lost: Option<ConnectionError>,
+    opening: Opening,
+    start: Instant,
+    endpoint: Endpoint,
+    handle: ConnectionHandle,
+    connection: Connection,
+    control: Option<StreamId>,
+    deframer: Deframer,
+    pub(crate) is_drained: bool,
+}
+
+/// Random ids from the simulation's seed: the first byte picks the shard.
+struct SeededCids(ChaCha8Rng);
+
+impl ConnectionIdGenerator for SeededCids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&self.0.random::<[u8; 8]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        8
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+pub(crate) fn hello(room: u32, number: usize) -> Hello {
+    Hello {
+        role: Role::Participant.into(),
+        room: format!("room {room}"),
+        name: format!("client {number}"),
+        ..Hello::default()
+    }
+}
+
+impl Client {
+    /// Begins to connect at `now`.
+    pub(crate) fn connect(origin: Origin, opening: Opening, now: Instant) -> Self {
+        let Origin { number, address, relay, room, seed, start } = origin;
+        let mut config = EndpointConfig::new(Arc::new(NoResets));
+        config.cid_generator(move || Box::new(SeededCids(ChaCha8Rng::seed_from_u64(seed))));
+        let mut endpoint_seed = [0; 32];
+        endpoint_seed[..8].copy_from_slice(&seed.to_be_bytes());
+        config.rng_seed(Some(endpoint_seed));
+        let mut endpoint = Endpoint::new(Arc::new(config), None, false, None);
+
+        let tls = Trust::Insecure.client_config().unwrap();
+        let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        client.transport_config(Arc::new(parameters::client()));
+        client.initial_dst_cid_provider(Arc::new(move || {
+            SeededCids(ChaCha8Rng::seed_from_u64(!seed)).generate_cid()
+        }));
+        let (handle, connection) = endpoint.connect(now, client, relay, "relay").unwrap();
+        Self {
+            number,
+            address,
+            room,
+            attention: Attention::Full,
+            welcome: None,
+            joined_at: None,
+            members: BTreeMap::new(),
+            room_version: 0,
+            sent: 0,
+            blocked: 0,
+            heard: BTreeMap::new(),
+            feedback: Vec::new(),
+            notices: Vec::new(),
+            told_to_leave: false,
+            lost: None,
+            opening,
+            start,
+            endpoint,
+            handle,
+            connection,
+            control: None,
+            deframer: Deframer::new(MAX_MESSAGE_BYTES),
+            is_drained: false,
+        }
+    }
+
+    pub(crate) fn sender_id(&self) -> Option<u16> {
+        self.welcome.as_ref().map(|welcome| welcome.sender_id as u16)
+    }
+
+    /// The code that the relay closed with.
+    pub(crate) fn close_code(&self) -> Option<CloseCode> {
+        match &self.lost {
+            Some(ConnectionError::ApplicationClosed(close)) => {
+                CloseCode::from_wire(close.error_code.into_inner())
+            }
+            _ => None,
+        }
+    }
+
+    /// The sentence that the relay closed with.
+    pub(crate) fn close_text(&self) -> String {
+        match &self.lost {
+            Some(ConnectionError::ApplicationClosed(close)) => {
+                String::from_utf8(close.reason.to_vec()).unwrap()
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ecn: Option<EcnCodepoint>,
+        data: BytesMut,
+    ) {
+        if self.attention == Attention::None {
+            return;
+        }
+        let mut answer = Vec::new();
+        if let Some(DatagramEvent::ConnectionEvent(_, event)) =
+            self.endpoint.handle(now, from, None, ecn, data, &mut answer)
+        {
+            self.connection.handle_event(event);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.attention != Attention::None
+            && self.connection.poll_timeout().is_some_and(|at| at <= now)
+        {
+            self.connection.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
+        self.connection
+            .poll_timeout()
+            .filter(|_| self.attention != Attention::None && !self.is_drained)
+    }
+
+    /// Reads, answers, and writes packets until there is nothing left to do.
+    pub(crate) fn drive(&mut self, now: Instant, mut send: impl FnMut(Transmit, Vec<u8>)) {
+        if self.attention == Attention::None {
+            return;
+        }
+        loop {
+            while let Some(event) = self.connection.poll() {
+                self.handle_event(now, event);
+            }
+            let mut idle = true;
+            loop {
+                let mut bytes = Vec::new();
+                let Some(transmit) = self.connection.poll_transmit(now, 1, &mut bytes) else {
+                    break;
+                };
+                send(transmit, bytes);
+                idle = false;
+            }
+            while let Some(event) = self.connection.poll_endpoint_events() {
+                idle = false;
+                self.is_drained |= event.is_drained();
+                if let Some(answer) = self.endpoint.handle_event(self.handle, event) {
+                    self.connection.handle_event(answer);
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => self.open(),
+            Event::ConnectionLost { reason } => self.lost = Some(reason),
+            _ if self.attention == Attention::TransportOnly => {}
+            Event::DatagramReceived => {
+                while let Some(frame) = self.connection.datagrams().recv() {
+                    self.hear(now, &frame);
+                }
+            }
+            Event::Stream(_) => self.read_control(now),
+            Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    fn open(&mut self) {
+        let bytes = match &self.opening {
+            Opening::Silence => return,
+            Opening::Raw(bytes) => bytes.clone(),
+            Opening::Hello(hello) => {
+                encode(&ClientMessage::from(client_message::Message::Hello(hello.clone())))
+            }
+        };
+        self.control = self.connection.streams().open(Dir::Bi);
+        self.write(&bytes);
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let stream = self.control.expect("the control stream is open");
+        // A hostile client may write more than the relay lets it.
+        let _ = self.connection.send_stream(stream).write(bytes);
+    }
+
+    pub(crate) fn say(&mut self, message: client_message::Message) {
+        self.write(&encode(&ClientMessage::from(message)));
+    }
+
+    fn read_control(&mut self, now: Instant) {
+        let Some(stream) = self.control else { return };
+        let mut recv = self.connection.recv_stream(stream);
+        let Ok(mut chunks) = recv.read(true) else { return };
+        while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+            self.deframer.push(&chunk.bytes);
+        }
+        let _ = chunks.finalize();
+        while let Some(message) = self.deframer.decode::<RelayMessage>().unwrap() {
+            self.obey(now, message.message.expect("the relay sends what the schema knows"));
+        }
+    }
+
+    fn obey(&mut self, now: Instant, message: relay_message::Message) {
+        use relay_message::Message;
+        match message {
+            Message::Welcome(welcome) => {
+                assert!(self.welcome.is_none(), "welcomed twice");
+                self.room_version = welcome.room_version;
+                self.members =
+                    welcome.members.iter().map(|m| (m.sender_id, m.name.clone())).collect();
+                assert!(!self.members.contains_key(&welcome.sender_id), "told of itself");
+                self.welcome = Some(welcome);
+                self.joined_at = Some(now);
+            }
+            Message::MemberJoined(joined) => {
+                self.advance(joined.room_version);
+                let member = joined.member.unwrap();
+                let before = self.members.insert(member.sender_id, member.name);
+                assert_eq!(before, None, "sender id given twice");
+            }
+            Message::MemberLeft(left) => {
+                self.advance(left.room_version);
+                assert!(self.members.remove(&left.sender_id).is_some(), "unknown member left");
+            }
+            Message::MemberMuted(muted) => self.advance(muted.room_version),
+            Message::SenderFeedback(feedback) => self.feedback.push(feedback),
+            Message::Ping(ping) => {
+                self.say(client_message::Message::Pong(Pong { number: ping.number }))
+            }
+            Message::Draining(_) => self.told_to_leave = true,
+            Message::Notice(notice) => self.notices.push(notice),
+        }
+    }
+
+    /// Membership changes come in order and without a gap.
+    fn advance(&mut self, version: u64) {
+        assert_eq!(version, self.room_version + 1, "client {}", self.number);
+        self.room_version = version;
+    }
+
+    fn hear(&mut self, now: Instant, frame: &[u8]) {
+        let (header, payload) = MediaHeader::decode(frame).expect("the relay forwards valid media");
+        let stamp = Stamp::decode(payload);
+        assert_eq!(stamp.room, self.room, "a frame crossed from one room to another");
+        assert_ne!(stamp.client as usize, self.number, "a frame came back to its sender");
+        assert_eq!(header.sequence, stamp.sequence);
+        let heard = self.heard.entry(stamp.client as usize).or_default();
+        assert!(heard.sequences.insert(stamp.sequence), "a frame came twice");
+        let now_us = now.duration_since(self.start).as_micros() as u64;
+        heard.latencies_us.push(now_us - stamp.sent_us);
+    }
+
+    /// A frame as this client would send it now.
+    pub(crate) fn frame(&self, now: Instant, sender_id: u16) -> Bytes {
+        let header = MediaHeader {
+            profile: Profile::Good,
+            level: AudioLevel::new(30, true),
+            sender_id,
+            sequence: self.sent,
+            timestamp: self.sent.wrapping_mul(Profile::Good.frame_ticks()),
+        };
+        let stamp = Stamp {
+            client: self.number as u32,
+            sequence: self.sent,
+            room: self.room,
+            sent_us: now.duration_since(self.start).as_micros() as u64,
+        };
+        let mut frame = header.encode().to_vec();
+        frame.extend_from_slice(&stamp.encode());
+        frame.resize(HEADER_LEN + 80, 0xa5);
+        frame.into()
+    }
+
+    /// Sends one frame if this client is in its room.
+    pub(crate) fn talk(&mut self, now: Instant) {
+        let Some(sender_id) = self.sender_id().filter(|_| self.lost.is_none()) else { return };
+        let frame = self.frame(now, sender_id);
+        self.sent += 1;
+        self.send_raw(frame);
+    }
+
+    /// Sends any datagram.
+    pub(crate) fn send_raw(&mut self, datagram: Bytes) {
+        if self.connection.datagrams().send(datagram, false).is_err() {
+            self.blocked += 1;
+        }
+    }
+
+    /// Reports as a listener does, with the given loss of every member.
+    pub(crate) fn report(&mut self, expected: u32, lost: u32) {
+        let source = |sender_id: &u32| SourceReport {
+            sender_id: *sender_id,
+            frames_expected: expected,
+            frames_lost: lost,
+            ..SourceReport::default()
+        };
+        let sources = self.members.keys().map(source).collect();
+        self.say(client_message::Message::ReceiverReport(ReceiverReport { sources }));
+    }
+
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.connection.close(now, VarInt::from_u32(CloseCode::Done.wire()), Bytes::new());
+    }
+}
+
+/// Clients here never send stateless resets.
+struct NoResets;
+
+impl quinn_proto::crypto::HmacKey for NoResets {
+    fn sign(&self, _data: &[u8], signature_out: &mut [u8]) {
+        signature_out.fill(0);
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(
+        &self,
+        _data: &[u8],
+        _signature: &[u8],
+    ) -> Result<(), quinn_proto::crypto::CryptoError> {
+        Err(quinn_proto::crypto::CryptoError)
+    }
+}

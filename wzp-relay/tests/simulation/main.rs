@@ -1,0 +1,11 @@
+//! A relay's shards and real quinn-proto clients in one thread, virtual time
+//! and a seeded network. A failure names its seed; `WZP_SIM_SEED=<seed>` runs
+//! only that one, `WZP_SIM_SEEDS=<n>` chooses how many are tried.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on should stop.
+
+mod client;
+mod hostile;
+mod random;
+mod rooms;
+mod world;

@@ -1,0 +1,210 @@
+//! Large rooms, many rooms, and members that cost the others nothing.
+
+use std::time::Duration;
+
+use wzp_proto::close::CloseCode;
+use wzp_relay::config::Limits;
+use wzp_relay::metrics::reason::{DropReason, EndReason};
+
+use crate::client::{Attention, Heard, Opening, hello};
+use crate::world::{Conditions, World};
+
+const FRAME: Duration = Duration::from_millis(20);
+
+fn roomy() -> Limits {
+    Limits { handshakes: 4000, ..Limits::default() }
+}
+
+fn path() -> Conditions {
+    Conditions { delay: Duration::from_millis(10), ..Conditions::default() }
+}
+
+/// Connects clients to rooms and waits until everyone knows everyone.
+fn assemble(world: &mut World, sizes: &[usize]) {
+    for (room, size) in sizes.iter().enumerate() {
+        for _ in 0..*size {
+            let number = world.clients.len();
+            world.connect(room as u32, Opening::Hello(hello(room as u32, number)));
+        }
+        world.run_for(Duration::from_millis(5));
+    }
+    assert!(world.run_until(Duration::from_secs(5), |world| {
+        world.clients.iter().all(|client| client.members.len() + 1 == sizes[client.room as usize])
+    }));
+}
+
+/// 500 clients, half in a hall with a few talkers, half in small calls.
+#[test]
+fn five_hundred_clients_lose_nothing() {
+    let mut world = World::new(1, 3, roomy(), path());
+    let mut sizes = vec![250];
+    sizes.extend([5; 50]);
+    assemble(&mut world, &sizes);
+    assert_eq!(world.clients.len(), 500);
+    let talkers: Vec<_> = (0..4).chain((250..500).step_by(2)).collect();
+    for talker in &talkers {
+        world.start_talking(*talker, FRAME);
+    }
+    world.run_for(Duration::from_millis(500));
+    let sent: Vec<_> = world.clients.iter().map(|client| client.sent).collect();
+    world.run_for(Duration::from_millis(60));
+    let mut expected = 0;
+    for client in &world.clients {
+        for talker in talkers.iter().filter(|talker| **talker != client.number) {
+            if world.clients[*talker].room == client.room {
+                let heard = &client.heard[talker].sequences;
+                let complete = (0..sent[*talker]).all(|sequence| heard.contains(&sequence));
+                assert!(complete, "client {} lacks frames of {talker}", client.number);
+                expected += heard.len() as u64;
+            }
+        }
+    }
+    let forwarded = world.sum(|stats| stats.media_packets_forwarded.get());
+    assert!(forwarded >= expected, "{forwarded} counted, {expected} heard");
+    let by_room: u64 = world.shared.rooms.scrape().iter().map(|total| total.packets).sum();
+    assert_eq!(by_room, forwarded, "rooms' counts and the total disagree");
+}
+
+/// What the 129 others hear must not depend on the 130th in any way.
+fn others_hear(attention: Attention, limits: &Limits) -> (World, Vec<Vec<(usize, Heard)>>) {
+    let mut world = World::new(7, 2, limits.clone(), path());
+    assemble(&mut world, &[130]);
+    for talker in 0..5 {
+        world.start_talking(talker, FRAME);
+    }
+    world.run_for(Duration::from_millis(200));
+    world.clients[129].attention = attention;
+    world.run_for(Duration::from_secs(6));
+    let mut heard = Vec::new();
+    for client in world.clients.iter_mut().filter(|client| client.number != 129) {
+        heard.push(std::mem::take(&mut client.heard).into_iter().collect());
+    }
+    (world, heard)
+}
+
+#[test]
+fn member_that_stops_reading_costs_nobody_anything_and_is_dropped() {
+    // One time-out bites in each case, long before the other.
+    let silent = Limits { idle_timeout: Duration::from_secs(4), ..roomy() };
+    let unread = Limits {
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(3),
+        ..roomy()
+    };
+    for (attention, reason, limits) in [
+        (Attention::None, EndReason::IdleTimeout, silent),
+        (Attention::TransportOnly, EndReason::Unresponsive, unread),
+    ] {
+        let (_, undisturbed) = others_hear(Attention::Full, &limits);
+        let (world, heard) = others_hear(attention, &limits);
+        // Frame for frame and microsecond for microsecond.
+        assert!(heard == undisturbed, "{attention:?}: the others heard something else");
+        assert_eq!(world.closed(reason), 1, "{attention:?}");
+        assert_eq!(world.population().sessions, 129);
+        for client in &world.clients[..129] {
+            assert_eq!(client.members.len(), 128, "the others were told");
+        }
+        if attention == Attention::None {
+            assert!(world.dropped(DropReason::SendBuffer) > 0, "its media made way, counted");
+        } else {
+            assert_eq!(world.clients[129].close_code(), Some(CloseCode::Unresponsive));
+        }
+    }
+}
+
+#[test]
+fn limits_of_room_and_relay_refuse_with_a_sentence() {
+    let limits = Limits { room_members: 3, sessions: 5, ..roomy() };
+    let mut world = World::new(3, 2, limits, path());
+    assemble(&mut world, &[3, 1]);
+    let fourth = world.connect(0, Opening::Hello(hello(0, 9)));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.clients[fourth].close_code(), Some(CloseCode::RoomFull));
+    assert_eq!(
+        world.clients[fourth].close_text(),
+        "the room has 3 members, as many as it may have"
+    );
+    let fifth = world.connect(1, Opening::Hello(hello(1, 9)));
+    let sixth = world.connect(1, Opening::Hello(hello(1, 10)));
+    world.run_for(Duration::from_secs(1));
+    let codes: Vec<_> = [fifth, sixth].map(|client| world.clients[client].close_code()).into();
+    assert!(codes.contains(&None) && codes.contains(&Some(CloseCode::ServerFull)), "{codes:?}");
+    assert_eq!(world.population().sessions, 5);
+}
+
+#[test]
+fn listeners_reports_reach_the_sender_on_whatever_shard() {
+    let mut world = World::new(5, 3, roomy(), path());
+    assemble(&mut world, &[6]);
+    for second in 1..=3 {
+        for client in 1..6 {
+            let lost = if client == 5 { 10 * second } else { 0 };
+            world.with_client(client, |client, _| client.report(50 * second, lost));
+        }
+        world.run_for(Duration::from_millis(1000));
+    }
+    world.run_for(Duration::from_secs(2));
+    let feedback = &world.clients[0].feedback;
+    assert_eq!(feedback.iter().map(|f| f.listeners).sum::<u32>(), 15, "{feedback:?}");
+    assert!(feedback.iter().all(|f| f.worst_loss_ppm <= 200_000));
+    assert!(
+        feedback.iter().any(|f| f.worst_loss_ppm == 200_000 && f.mean_loss_ppm == 40_000),
+        "{feedback:?}"
+    );
+}
+
+#[test]
+fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
+    let mut world = World::new(11, 3, roomy(), path());
+    assemble(&mut world, &[4, 2]);
+    for client in 0..6 {
+        world.start_talking(client, FRAME);
+    }
+    world.drain(Duration::from_secs(2));
+    world.run_for(Duration::from_millis(500));
+    assert!(world.clients.iter().all(|client| client.told_to_leave && client.lost.is_none()));
+    let late = world.connect(0, Opening::Hello(hello(0, 6)));
+    world.with_client(0, |client, now| client.leave(now));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.clients[late].close_code(), Some(CloseCode::Draining));
+    // The call goes on until the deadline.
+    let heard = world.clients[1].heard[&2].sequences.len();
+    world.run_for(Duration::from_millis(300));
+    assert!(world.clients[1].heard[&2].sequences.len() >= heard + 14);
+    world.run_for(Duration::from_secs(1));
+    for client in &world.clients[1..6] {
+        assert_eq!(client.close_code(), Some(CloseCode::GoingAway));
+    }
+    world.assert_nothing_left();
+}
+
+/// 500 rooms of 4, five times over with everybody leaving in between, would
+/// take 10,000 handshakes; churn of 4 x 100 finds the same leaks.
+#[test]
+fn rooms_come_and_go_without_a_trace() {
+    let mut world = World::new(13, 4, roomy(), path());
+    for round in 0..3u32 {
+        let first = world.clients.len();
+        for number in 0..100 {
+            let room = round * 1000 + number % 25;
+            let client = world.connect(room, Opening::Hello(hello(room, number as usize)));
+            world.start_talking(client, FRAME);
+            if number % 3 == 0 {
+                world.run_for(Duration::from_millis(7));
+            }
+        }
+        world.run_for(Duration::from_millis(300));
+        assert_eq!(world.population().sessions, 100);
+        for client in first..world.clients.len() {
+            world.with_client(client, |client, now| client.leave(now));
+            if client % 7 == 0 {
+                world.run_for(Duration::from_millis(3));
+            }
+        }
+        world.run_for(Duration::from_secs(1));
+        world.assert_nothing_left();
+    }
+    // Ended rooms are shown for two more scrapes, then no more.
+    let series: Vec<_> = (0..3).map(|_| world.shared.rooms.scrape().len()).collect();
+    assert_eq!(series, [75, 75, 0]);
+}

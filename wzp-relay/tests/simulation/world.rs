@@ -1,0 +1,382 @@
+//! A whole relay, its clients and the network between them in one thread and
+//! in virtual time. Everything that happens follows from the seed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::BytesMut;
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{EcnCodepoint, ServerConfig};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustls::pki_types::PrivateKeyDer;
+use wzp_relay::config::Limits;
+use wzp_relay::metrics::reason::{DropReason, EndReason, PerReason, Reason};
+use wzp_relay::metrics::rooms::RoomCounts;
+use wzp_relay::metrics::stats::ShardStats;
+use wzp_relay::session::admission::{Admission, Population};
+use wzp_relay::shard::mail::{Mail, Packet};
+use wzp_relay::shard::{Outgoing, Shard, Shared};
+use wzp_transport::parameters;
+
+use crate::client::{Client, Opening, Origin};
+
+/// How the path between every client and the relay behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Conditions {
+    /// Share of packets lost, each way.
+    pub(crate) loss: f64,
+    /// Share of packets that come twice.
+    pub(crate) duplication: f64,
+    /// Least delay, each way.
+    pub(crate) delay: Duration,
+    /// Random delay on top: reorders when above the packets' distance.
+    pub(crate) jitter: Duration,
+    /// Share of packets that the kernel gives to the wrong shard.
+    pub(crate) misrouting: f64,
+}
+
+/// Time between a shard's writing mail and its reader's reading it.
+const MAIL_DELAY: Duration = Duration::from_micros(50);
+
+/// Packets arrive at multiples of this, so that shards see batches.
+const TICK: Duration = Duration::from_micros(100);
+
+enum Occurrence {
+    AtRelay { from: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
+    AtClient { to: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
+    Mail { to: usize, mail: Mail },
+    WakeShard(usize),
+    WakeClient(usize),
+    Talk { client: usize, every: Duration },
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) conditions: Conditions,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) shared: Shared,
+    pub(crate) rng: ChaCha8Rng,
+    relay: SocketAddr,
+    shards: Vec<Shard>,
+    occurrences: BTreeMap<(Instant, u64), Occurrence>,
+    next_number: u64,
+    by_address: HashMap<SocketAddr, usize>,
+    shard_wakes: Vec<Option<Instant>>,
+    client_wakes: Vec<Option<Instant>>,
+    next_port: u16,
+    /// Digest of every packet's time, direction and size: equal for equal runs.
+    trace: DefaultHasher,
+}
+
+/// Ed25519, because its signatures have one length: packets of two runs with
+/// the same seed are the same size.
+static IDENTITY: LazyLock<Arc<QuicServerConfig>> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["relay".to_owned()]).unwrap();
+    let certificate = parameters.self_signed(&key).unwrap().der().clone();
+    let mut tls = rustls::ServerConfig::builder_with_provider(wzp_transport::crypto_provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    tls.alpn_protocols = vec![wzp_proto::ALPN.to_vec()];
+    Arc::new(tls.try_into().unwrap())
+});
+
+impl World {
+    pub(crate) fn new(seed: u64, shards: usize, limits: Limits, conditions: Conditions) -> Self {
+        let now = Instant::now();
+        let mut server = ServerConfig::with_crypto(IDENTITY.clone());
+        server.transport_config(Arc::new(parameters::relay(
+            limits.idle_timeout,
+            limits.message_bytes,
+        )));
+        let (identity, _) = wzp_transport::identity::Identity::generate().unwrap();
+        let shared = Shared {
+            shards,
+            server: Arc::new(server),
+            reset_key: identity.reset_key(),
+            admission: Admission::new(&limits),
+            rooms: Arc::new(RoomCounts::new(10_000)),
+            epoch: (now, SystemTime::UNIX_EPOCH),
+            limits: Arc::new(limits),
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Self {
+            now,
+            start: now,
+            conditions,
+            clients: Vec::new(),
+            relay: "192.0.2.1:4433".parse().unwrap(),
+            shards: (0..shards).map(|i| Shard::new(i, shared.clone(), rng.random(), now)).collect(),
+            shared,
+            rng,
+            occurrences: BTreeMap::new(),
+            next_number: 0,
+            by_address: HashMap::new(),
+            shard_wakes: vec![None; shards],
+            client_wakes: Vec::new(),
+            next_port: 1024,
+            trace: DefaultHasher::new(),
+        }
+    }
+
+    /// A client begins to connect.
+    pub(crate) fn connect(&mut self, room: u32, opening: Opening) -> usize {
+        let number = self.clients.len();
+        self.connect_from([10, 0, (number >> 8) as u8, number as u8], room, opening)
+    }
+
+    /// The same from a given host.
+    pub(crate) fn connect_from(&mut self, host: [u8; 4], room: u32, opening: Opening) -> usize {
+        let number = self.clients.len();
+        let address = self.fresh_port(host.into(), number);
+        let seed = self.rng.random();
+        let origin = Origin { number, address, relay: self.relay, room, seed, start: self.start };
+        self.clients.push(Client::connect(origin, opening, self.now));
+        self.client_wakes.push(None);
+        self.drive_client(number);
+        number
+    }
+
+    /// A client sends a frame now and then every `every`.
+    pub(crate) fn start_talking(&mut self, client: usize, every: Duration) {
+        self.schedule(self.now, Occurrence::Talk { client, every });
+    }
+
+    /// A NAT between a client and the relay forgets: packets come from another
+    /// port from now on, and answers to the old one are lost.
+    pub(crate) fn rebind(&mut self, client: usize) {
+        let old = self.clients[client].address;
+        self.by_address.remove(&old);
+        self.clients[client].address = self.fresh_port(old.ip(), client);
+    }
+
+    fn fresh_port(&mut self, host: IpAddr, client: usize) -> SocketAddr {
+        self.next_port += 1;
+        let address = SocketAddr::new(host, self.next_port);
+        self.by_address.insert(address, client);
+        address
+    }
+
+    /// Bytes that come to the relay's port from anywhere.
+    pub(crate) fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+        self.schedule(self.now, Occurrence::AtRelay { from, ecn: None, bytes });
+    }
+
+    pub(crate) fn drain(&mut self, patience: Duration) {
+        let deadline = self.now + patience;
+        for to in 0..self.shards.len() {
+            self.schedule(self.now, Occurrence::Mail { to, mail: Mail::Drain { deadline } });
+        }
+    }
+
+    /// Lets a client act and its packets leave.
+    pub(crate) fn with_client<T>(
+        &mut self,
+        client: usize,
+        act: impl FnOnce(&mut Client, Instant) -> T,
+    ) -> T {
+        let result = act(&mut self.clients[client], self.now);
+        self.drive_client(client);
+        result
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.occurrences.first_key_value().map(|((at, _), _)| *at)
+            && at <= end
+        {
+            self.now = at;
+            self.turn();
+        }
+        self.now = end;
+    }
+
+    /// Runs until the condition holds; false if it does not within `patience`.
+    pub(crate) fn run_until(&mut self, patience: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + patience;
+        while self.now < end {
+            if holds(self) {
+                return true;
+            }
+            self.run_for(Duration::from_millis(10));
+        }
+        holds(self)
+    }
+
+    /// Everything that happens at this instant, then everyone's answer to it.
+    fn turn(&mut self) {
+        let mut out = Outgoing::default();
+        let mut shards = BTreeSet::new();
+        let mut clients = BTreeSet::new();
+        while let Some(entry) = self.occurrences.first_entry()
+            && entry.key().0 <= self.now
+        {
+            match entry.remove() {
+                Occurrence::AtRelay { from, ecn, bytes } => {
+                    let shard = self.steer(&bytes);
+                    let data = BytesMut::from(&bytes[..]);
+                    let packet = Packet { remote: from, local_ip: None, ecn, data };
+                    self.shards[shard].handle_packet(self.now, packet, &mut out);
+                    shards.insert(shard);
+                }
+                Occurrence::AtClient { to, ecn, bytes } => {
+                    if let Some(client) = self.by_address.get(&to).copied() {
+                        let data = BytesMut::from(&bytes[..]);
+                        self.clients[client].handle_packet(self.now, self.relay, ecn, data);
+                        clients.insert(client);
+                    }
+                }
+                Occurrence::Mail { to, mail } => {
+                    self.shards[to].handle_mail(self.now, mail, &mut out);
+                    shards.insert(to);
+                }
+                Occurrence::WakeShard(shard) => {
+                    self.shard_wakes[shard] = None;
+                    self.shards[shard].handle_timeouts(self.now);
+                    shards.insert(shard);
+                }
+                Occurrence::WakeClient(client) => {
+                    self.client_wakes[client] = None;
+                    self.clients[client].handle_timeout(self.now);
+                    clients.insert(client);
+                }
+                Occurrence::Talk { client, every } => {
+                    if self.clients[client].lost.is_none() && !self.clients[client].is_drained {
+                        self.clients[client].talk(self.now);
+                        self.schedule(self.now + every, Occurrence::Talk { client, every });
+                        clients.insert(client);
+                    }
+                }
+            }
+        }
+        for shard in shards {
+            self.flush_shard(shard, &mut out);
+        }
+        for client in clients {
+            self.drive_client(client);
+        }
+    }
+
+    fn flush_shard(&mut self, index: usize, out: &mut Outgoing) {
+        self.shards[index].flush(self.now, out);
+        for packet in out.packets() {
+            let (to, ecn) = (packet.destination, packet.ecn);
+            self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {
+                to,
+                ecn,
+                bytes: packet.bytes.clone(),
+            });
+        }
+        out.clear();
+        let mail: Vec<_> = self.shards[index].take_mail().collect();
+        for (to, mail) in mail {
+            self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
+        }
+        if let Some(at) = self.shards[index].next_timeout()
+            && self.shard_wakes[index].is_none_or(|set| at < set)
+        {
+            self.shard_wakes[index] = Some(at);
+            self.schedule(at.max(self.now), Occurrence::WakeShard(index));
+        }
+    }
+
+    fn drive_client(&mut self, number: usize) {
+        let mut packets = Vec::new();
+        let client = &mut self.clients[number];
+        client.drive(self.now, |transmit, bytes| packets.push((transmit.ecn, bytes)));
+        let from = client.address;
+        if let Some(at) = client.next_timeout()
+            && self.client_wakes[number].is_none_or(|set| at < set)
+        {
+            self.client_wakes[number] = Some(at);
+            self.schedule(at.max(self.now), Occurrence::WakeClient(number));
+        }
+        for (ecn, bytes) in packets {
+            self.transport(true, bytes.len(), |_| Occurrence::AtRelay {
+                from,
+                ecn,
+                bytes: bytes.clone(),
+            });
+        }
+    }
+
+    /// Passes a packet through the network: lost, late, twice, or as it should.
+    fn transport(&mut self, to_relay: bool, size: usize, arrive: impl Fn(&mut Self) -> Occurrence) {
+        let since_start = self.now.duration_since(self.start);
+        (since_start, to_relay, size).hash(&mut self.trace);
+        let copies = if self.rng.random_bool(self.conditions.loss) {
+            0
+        } else {
+            1 + usize::from(self.rng.random_bool(self.conditions.duplication))
+        };
+        for _ in 0..copies {
+            let delay = self.conditions.delay + self.conditions.jitter.mul_f64(self.rng.random());
+            let exact = since_start + delay;
+            let ticks = exact.as_nanos().div_ceil(TICK.as_nanos()) as u32;
+            let occurrence = arrive(self);
+            self.schedule(self.start + TICK * ticks, occurrence);
+        }
+    }
+
+    /// What the kernel's filter does, and sometimes fails to do.
+    fn steer(&mut self, packet: &[u8]) -> usize {
+        let shards = self.shards.len();
+        if self.rng.random_bool(self.conditions.misrouting) {
+            return self.rng.random_range(0..shards);
+        }
+        let byte = match packet {
+            [first, id, ..] if first & 0x80 == 0 => *id,
+            [_, _, _, _, _, _, id, ..] => *id,
+            _ => 0,
+        };
+        usize::from(byte) % shards
+    }
+
+    fn schedule(&mut self, at: Instant, occurrence: Occurrence) {
+        self.next_number += 1;
+        self.occurrences.insert((at, self.next_number), occurrence);
+    }
+
+    /// Digest of all that happened.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    pub(crate) fn population(&self) -> Population {
+        self.shared.admission.population()
+    }
+
+    pub(crate) fn sum(&self, of: impl Fn(&ShardStats) -> u64) -> u64 {
+        self.shards.iter().map(|shard| of(shard.stats())).sum()
+    }
+
+    fn sum_reasons<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>, reason: R) -> u64 {
+        self.sum(|stats| of(stats)[reason].get())
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.sum_reasons(|stats| &stats.packets_dropped, reason)
+    }
+
+    pub(crate) fn closed(&self, reason: EndReason) -> u64 {
+        self.sum_reasons(|stats| &stats.connections_closed, reason)
+    }
+
+    /// After everyone has left nothing may remain, and the books must balance.
+    pub(crate) fn assert_nothing_left(&self) {
+        let nobody = Population { sessions: 0, handshakes: 0, sources: 0 };
+        assert_eq!(self.population(), nobody);
+        assert_eq!(self.sum(|stats| stats.rooms.get()), 0, "rooms");
+        assert_eq!(self.shards.iter().map(Shard::live_connections).sum::<usize>(), 0);
+        let closed: u64 = EndReason::ALL.iter().map(|reason| self.closed(*reason)).sum();
+        assert_eq!(self.sum(|stats| stats.connections_accepted.get()), closed);
+    }
+}
