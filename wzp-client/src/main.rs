@@ -1,2 +1,85 @@
-//! p
-fn main() {}
+//! The command-line voice client: joins a room on a WZP relay, sends a file, a
+//! tone or a microphone, records or plays what it hears, and tells how it went.
+//!
+//! One loop does everything that belongs to the session (`call`), on one
+//! thread. What may block has a thread or a task of its own behind a bounded
+//! queue: the disk (`recorder`), the sound card (`live`) and a relay that does
+//! not read (`outbox`).
+
+mod call;
+mod capture;
+mod cli;
+mod exit;
+#[cfg_attr(not(feature = "live"), path = "live_absent.rs")]
+mod live;
+mod members;
+mod outbox;
+mod pace;
+mod playout;
+mod progress;
+mod recorder;
+mod sending;
+mod summary;
+mod terminal;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Options;
+use crate::exit::{Exit, Failure};
+use crate::terminal::{Stderr, Terminal};
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(answer) => {
+            let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = answer.print();
+            return exit.into();
+        }
+    };
+    start_logs(options.verbose);
+    let terminal = Terminal::new(options.quiet);
+    match run(&options, terminal) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            terminal.error(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
+    if options.insecure {
+        terminal.warning(
+            "--insecure accepts any relay, so whoever is in between can listen; \
+             use --pin with the fingerprint the relay prints when it starts",
+        );
+    }
+    // One thread: a call needs no second core, and quinn sends fewer packets
+    // when its tasks do not race each other (quinn issue 1433).
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::System { what: "start the event loop", source })?
+        .block_on(call::run(options, terminal))
+}
+
+fn start_logs(verbose: u8) {
+    let level = match verbose {
+        // What quinn's socket complains about is told by the call if it matters.
+        0 => "warn,quinn_udp=error",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| Stderr)
+        .init();
+}

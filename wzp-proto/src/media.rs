@@ -28,9 +28,9 @@ pub enum Profile {
     /// Opus at 24 kbit/s in frames of 20 ms.
     #[default]
     Good,
-    /// Opus at 16 kbit/s in frames of 40 ms, with in-band FEC.
+    /// Opus at 16 kbit/s in frames of 40 ms.
     Degraded,
-    /// Opus at 6 kbit/s in frames of 60 ms, with in-band FEC.
+    /// Opus at 6 kbit/s in frames of 60 ms. Opus finds no room for FEC there.
     Catastrophic,
 }
 

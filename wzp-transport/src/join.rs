@@ -277,7 +277,7 @@ async fn say_hello(
     sender.send(client_message::Message::Hello(hello)).await?;
     match receiver.next().await? {
         relay_message::Message::Welcome(welcome) => Ok((welcome, sender, receiver)),
-        other => Err(JoinError::Protocol(format!("{other:?} came instead of Welcome"))),
+        _ => Err(JoinError::Protocol("its first message is not Welcome".into())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a sender's listeners report, gathered for one second.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wzp_proto::control::{SenderFeedback, SourceReport};
@@ -32,23 +33,18 @@ impl Hearing {
     }
 }
 
-/// The reports of one second.
+/// The reports of one second, the last of each listener.
 #[derive(Debug, Default)]
 pub(crate) struct Feedback {
     due: Option<Instant>,
-    listeners: u32,
-    loss_sum_ppm: u64,
-    worst_loss_ppm: u32,
-    worst_jitter_us: u32,
+    /// By the listener's own sender id.
+    by_listener: BTreeMap<u16, Hearing>,
 }
 
 impl Feedback {
-    pub(crate) fn add(&mut self, now: Instant, hearing: Hearing) {
+    pub(crate) fn add(&mut self, now: Instant, listener: u16, hearing: Hearing) {
         self.due.get_or_insert(now + INTERVAL);
-        self.listeners += 1;
-        self.loss_sum_ppm += u64::from(hearing.loss_ppm);
-        self.worst_loss_ppm = self.worst_loss_ppm.max(hearing.loss_ppm);
-        self.worst_jitter_us = self.worst_jitter_us.max(hearing.jitter_us);
+        self.by_listener.insert(listener, hearing);
     }
 
     /// When the next message is due, if there is anything to say.
@@ -58,14 +54,14 @@ impl Feedback {
 
     /// The message, if its time has come; begins anew.
     pub(crate) fn take(&mut self, now: Instant) -> Option<SenderFeedback> {
-        self.due.filter(|due| *due <= now)?;
-        let Self { listeners, loss_sum_ppm, worst_loss_ppm, worst_jitter_us, .. } =
-            std::mem::take(self);
+        self.due.take_if(|due| *due <= now)?;
+        let heard = std::mem::take(&mut self.by_listener);
+        let losses = || heard.values().map(|hearing| u64::from(hearing.loss_ppm));
         Some(SenderFeedback {
-            listeners,
-            mean_loss_ppm: (loss_sum_ppm / u64::from(listeners.max(1))) as u32,
-            worst_loss_ppm,
-            worst_jitter_us,
+            listeners: heard.len() as u32,
+            mean_loss_ppm: (losses().sum::<u64>() / heard.len().max(1) as u64) as u32,
+            worst_loss_ppm: losses().max().unwrap_or(0) as u32,
+            worst_jitter_us: heard.values().map(|hearing| hearing.jitter_us).max().unwrap_or(0),
         })
     }
 }
@@ -99,8 +95,8 @@ mod tests {
         let start = Instant::now();
         let mut feedback = Feedback::default();
         assert_eq!(feedback.take(start), None);
-        for loss_ppm in [0, 100, 500] {
-            feedback.add(start, Hearing { loss_ppm, jitter_us: loss_ppm });
+        for (listener, loss_ppm) in [(1, 900), (1, 0), (2, 100), (3, 500)] {
+            feedback.add(start, listener, Hearing { loss_ppm, jitter_us: loss_ppm });
         }
         assert_eq!(feedback.take(start + INTERVAL / 2), None);
         let expected = SenderFeedback {

@@ -62,7 +62,9 @@ pub enum Mail {
     Heard {
         /// The room.
         room: RoomId,
-        /// Sender ids with what was heard of each.
+        /// The listener's own sender id.
+        listener: u16,
+        /// Sender ids, in order, with what was heard of each.
         senders: Arc<[(u16, Hearing)]>,
     },
     /// A packet whose connection id names this shard but that the kernel gave

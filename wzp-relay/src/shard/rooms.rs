@@ -110,7 +110,7 @@ impl Shard {
                     self.deliver(key, None, &frame);
                 }
             }
-            Mail::Heard { room, senders } => self.pass_on(room, &senders),
+            Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
         }
     }
 
@@ -227,14 +227,16 @@ impl Shard {
         if senders.is_empty() {
             return;
         }
+        let Seat { room_id: room, sender_id: listener, .. } = seat;
+        let mail = |senders| Mail::Heard { room, listener, senders };
         for shard in self.rooms.room(seat.room).other_shards.clone() {
-            self.post(shard, Mail::Heard { room: seat.room_id, senders: senders.clone() });
+            self.post(shard, mail(senders.clone()));
         }
-        self.pass_on(seat.room_id, &senders);
+        self.pass_on(seat.room_id, seat.sender_id, &senders);
     }
 
     /// Gives each sender here what was heard of it. Sorted by sender id.
-    fn pass_on(&mut self, room: RoomId, senders: &[(u16, Hearing)]) {
+    fn pass_on(&mut self, room: RoomId, listener: u16, senders: &[(u16, Hearing)]) {
         let Some(key) = self.rooms.key(room) else { return };
         for member in &self.rooms.room(key).members {
             let Ok(found) = senders.binary_search_by_key(&member.sender_id, |(sender, _)| *sender)
@@ -242,7 +244,7 @@ impl Shard {
                 continue;
             };
             if let Some(session) = &mut self.sessions[member.connection] {
-                session.feedback.add(self.now, senders[found].1);
+                session.feedback.add(self.now, listener, senders[found].1);
                 // Its wake-up may have to come earlier.
                 mark(&mut self.touched, member.connection, session);
             }

@@ -1,0 +1,202 @@
+//! The command line. Everything that can be found wrong with an argument by
+//! looking at it is found here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::Styles;
+use clap::{ArgAction, ArgGroup, Parser};
+use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room};
+use wzp_transport::address::RelayAddress;
+use wzp_transport::identity::Fingerprint;
+use wzp_transport::trust::Trust;
+
+use crate::exit::Exit;
+
+/// Joins a room on a WZP relay, sends a voice and listens.
+///
+/// With nothing to send the client joins muted and listens until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = Exit::HELP,
+    styles = Styles::plain(),
+    group = ArgGroup::new("voice").args(["send_file", "send_tone", "live"])
+)]
+pub(crate) struct Options {
+    /// The relay, as host:port; the port is 4433 unless given.
+    pub(crate) relay: RelayAddress,
+
+    /// The room to join, 1 to 128 bytes of UTF-8.
+    #[arg(long, value_name = "NAME", value_parser = room)]
+    pub(crate) room: String,
+
+    /// How others see this participant.
+    #[arg(long, value_name = "NAME", default_value = "anonymous", value_parser = name)]
+    pub(crate) name: String,
+
+    /// Send this WAV file (any rate, mono or stereo).
+    #[arg(long, value_name = "WAV")]
+    pub(crate) send_file: Option<PathBuf>,
+
+    /// Send a tone for so long.
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
+    pub(crate) send_tone: Option<Duration>,
+
+    /// The tone's frequency, 20 to 20000 Hz.
+    #[arg(
+        long, value_name = "HZ", default_value = "440", value_parser = hertz,
+        requires = "send_tone"
+    )]
+    pub(crate) tone_hz: f64,
+
+    /// Send the microphone and play the room on the speaker (cargo feature
+    /// `live`).
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    /// Write what is heard to this WAV file, all talkers mixed.
+    #[arg(long, value_name = "WAV")]
+    pub(crate) record: Option<PathBuf>,
+
+    /// Leave so long after joining, whatever has been sent by then. Without
+    /// it: when everything is sent, or at Ctrl-C if nothing is to be sent.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+
+    /// After everything is sent, stay so long for the last frames to arrive.
+    #[arg(
+        long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds,
+        conflicts_with = "duration"
+    )]
+    pub(crate) linger: Duration,
+
+    /// Begin to send when so many other members are in the room.
+    #[arg(long, value_name = "N")]
+    pub(crate) wait_for: Option<u16>,
+
+    /// Give up waiting for members after this time.
+    #[arg(
+        long, value_name = "SECONDS", default_value = "30", value_parser = seconds,
+        requires = "wait_for"
+    )]
+    pub(crate) wait_timeout: Duration,
+
+    /// Accept exactly the relay with this certificate fingerprint (SHA-256,
+    /// hexadecimal), which the relay prints when it starts.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) pin: Option<Fingerprint>,
+
+    /// Accept any relay: whoever is in between can listen.
+    #[arg(long, conflicts_with = "pin")]
+    pub(crate) insecure: bool,
+
+    /// Send next to nothing while the voice is silent.
+    #[arg(long)]
+    pub(crate) dtx: bool,
+
+    /// Print warnings and errors only (and the summary of --json).
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// Print the summary as one JSON object on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Log more: -v what happens, -vv details, -vvv everything. RUST_LOG is
+    /// honoured and takes precedence.
+    #[arg(long, short, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Options {
+    /// Which relays are accepted.
+    pub(crate) fn trust(&self) -> Trust {
+        match self.pin {
+            Some(fingerprint) => Trust::Pinned(fingerprint),
+            None if self.insecure => Trust::Insecure,
+            None => Trust::WebPki,
+        }
+    }
+
+    /// Whether there is anything to send.
+    pub(crate) const fn has_voice(&self) -> bool {
+        self.send_file.is_some() || self.send_tone.is_some() || self.live
+    }
+}
+
+fn room(text: &str) -> Result<String, Invalid> {
+    check_room(text).map(|()| text.to_owned())
+}
+
+fn name(text: &str) -> Result<String, Invalid> {
+    if text.len() > MAX_NAME_BYTES {
+        return Err(Invalid::NameTooLong(text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+/// A year: long enough for anyone, short enough for every clock.
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected seconds up to one year, for example 10 or 0.5".to_owned())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("expected more than 0 seconds".to_owned()),
+        some => Ok(some),
+    }
+}
+
+fn hertz(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|hertz| (20.0..=20_000.0).contains(hertz))
+        .ok_or_else(|| "expected a frequency from 20 to 20000 Hz".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let help = Options::command().render_long_help().to_string();
+        for code in [0, 2, 3, 4, 5, 6, 7, 8] {
+            assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_finite_and_not_negative() {
+        let cases = [
+            ("0", Some(0)),
+            ("2", Some(2_000)),
+            ("0.25", Some(250)),
+            ("-1", None),
+            ("", None),
+            ("soon", None),
+            ("nan", None),
+            ("inf", None),
+            ("1e300", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = seconds(text).ok().map(|duration| duration.as_millis());
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+        assert!(some_seconds("0").is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! How the program ends: the exit codes scripts can rely on, and the failures
+//! behind them in words for the person who reads them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use thiserror::Error;
+use wzp_media::recording::RecordingError;
+use wzp_media::wav::WavError;
+use wzp_transport::address::RelayAddress;
+use wzp_transport::join::{Ended, JoinError};
+
+/// Declares the exit codes once: number and meaning, as `--help` prints it.
+macro_rules! exits {
+    ($($variant:ident = $number:literal, $meaning:literal;)+) => {
+        /// The exit codes. Numbers never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Exit {
+            $(#[doc = $meaning] $variant = $number,)+
+        }
+
+        impl Exit {
+            /// The end of `--help`.
+            pub(crate) const HELP: &str =
+                concat!("Exit codes:\n", $("  ", $number, "  ", $meaning, "\n",)+);
+        }
+    };
+}
+
+exits! {
+    Done = 0, "done what was asked, or ended by SIGINT or SIGTERM";
+    Usage = 2, "wrong usage";
+    Connect = 3, "cannot connect: unknown host, no answer, connection refused";
+    Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";
+    Refused = 5, "refused by the relay: room or server full, draining, malformed";
+    Lost = 6, "the session was lost in the middle";
+    Local = 7, "a file or a sound device of this machine does not work";
+    MembersMissing = 8, "waited in vain for the members of --wait-for";
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+/// Why the client did not do what it was asked to.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// The room was not entered.
+    #[error("cannot join room '{room}' at {relay}: {source}")]
+    Join { room: String, relay: RelayAddress, source: Box<JoinError> },
+    /// A signal came before the relay's welcome.
+    #[error("interrupted while joining {0}; nothing was sent or recorded")]
+    Interrupted(RelayAddress),
+    /// The session ended without this side's wish.
+    #[error("lost the session with {relay} after {:.1} s: {source}", after.as_secs_f64())]
+    Lost { relay: RelayAddress, after: Duration, source: Box<JoinError> },
+    /// The relay stopped before everything was done.
+    #[error(
+        "left {relay} after {:.1} s because it is stopping; join another relay for the rest",
+        after.as_secs_f64()
+    )]
+    Drained { relay: RelayAddress, after: Duration },
+    /// Fewer members than `--wait-for` names came in time.
+    #[error(
+        "{present} of {wanted} other members were in the room after {:.1} s; \
+         start them first or raise --wait-timeout",
+        waited.as_secs_f64()
+    )]
+    MembersMissing { wanted: u16, present: usize, waited: Duration },
+    /// A WAV file cannot be sent.
+    #[error("cannot send the file: {0}")]
+    Source(WavError),
+    /// A recording cannot be begun.
+    #[error("{0}; --record takes a file in a directory that exists and can be written to")]
+    Recording(RecordingError),
+    /// A recording cannot go on.
+    #[error("{0}; what was heard before is kept")]
+    RecordingStopped(RecordingError),
+    /// The recording would replace what is to be sent.
+    #[error(
+        "cannot record to '{}': it is the file to be sent; choose another name",
+        .0.display()
+    )]
+    RecordingOverSource(PathBuf),
+    /// The codec library refuses to work.
+    #[error("the Opus codec cannot be set up: {0}")]
+    Codec(String),
+    /// No microphone or speaker.
+    #[error("{0}")]
+    SoundCard(String),
+    /// The operating system refuses something basic.
+    #[error("cannot {what}: {source}")]
+    System { what: &'static str, source: std::io::Error },
+}
+
+impl Failure {
+    /// The exit code that stands for this failure.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Join { source, .. } => match **source {
+                JoinError::Trust(_)
+                | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => Exit::Identity,
+                JoinError::Ended(Ended::Closed { .. }) => Exit::Refused,
+                _ => Exit::Connect,
+            },
+            Self::Interrupted(_) => Exit::Connect,
+            Self::Lost { .. } | Self::Drained { .. } => Exit::Lost,
+            Self::MembersMissing { .. } => Exit::MembersMissing,
+            Self::Source(_)
+            | Self::Recording(_)
+            | Self::RecordingStopped(_)
+            | Self::RecordingOverSource(_)
+            | Self::Codec(_)
+            | Self::SoundCard(_)
+            | Self::System { .. } => Exit::Local,
+        }
+    }
+}

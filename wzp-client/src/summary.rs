@@ -1,0 +1,197 @@
+//! What a session was like, for people and, with `--json`, for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+use wzp_media::talker::SourceStats;
+use wzp_proto::control::SenderFeedback;
+
+use crate::exit::Failure;
+use crate::members::describe;
+
+/// One session from Welcome to its end. Field names are part of the interface.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) room: String,
+    /// The number the relay gave this client in the room.
+    pub(crate) sender_id: u16,
+    /// Names the session in the relay's logs; 16 hexadecimal digits.
+    pub(crate) session_id: String,
+    /// From Welcome to leaving.
+    pub(crate) seconds: f64,
+    pub(crate) frames_sent: u64,
+    /// All frames of voice that arrived, also of members who have left.
+    pub(crate) frames_received: u64,
+    /// Everyone who was heard, by sender id; the longest gone first.
+    pub(crate) talkers: Vec<Talker>,
+    /// Round trip to the relay as QUIC measures it.
+    pub(crate) rtt_ms: f64,
+    /// What the listeners last reported on this sender; null if they did not.
+    pub(crate) feedback: Option<Feedback>,
+    /// How the voice was last encoded; null if there was nothing to send.
+    pub(crate) profile: Option<&'static str>,
+    /// Why the session ended.
+    pub(crate) end: End,
+    pub(crate) exit_code: u8,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// Everything was sent.
+    Sent,
+    /// `--duration` had passed.
+    Duration,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The relay was about to stop.
+    Draining,
+    /// `--wait-for` was not fulfilled.
+    MembersMissing,
+    /// The relay or the network ended it.
+    Lost,
+    /// A file or device of this machine failed.
+    Local,
+}
+
+impl End {
+    /// What ended a session that failed.
+    pub(crate) const fn by(failure: &Failure) -> Self {
+        match failure {
+            Failure::Drained { .. } => Self::Draining,
+            Failure::MembersMissing { .. } => Self::MembersMissing,
+            Failure::Join { .. } | Failure::Interrupted(_) | Failure::Lost { .. } => Self::Lost,
+            Failure::Source(_)
+            | Failure::Recording(_)
+            | Failure::RecordingStopped(_)
+            | Failure::RecordingOverSource(_)
+            | Failure::Codec(_)
+            | Failure::SoundCard(_)
+            | Failure::System { .. } => Self::Local,
+        }
+    }
+}
+
+/// How one talker was heard.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Talker {
+    pub(crate) sender_id: u16,
+    pub(crate) name: String,
+    /// Frames that came.
+    pub(crate) received: u64,
+    /// Frames that should have come, by their sequence numbers.
+    pub(crate) expected: u64,
+    /// Frames that never came.
+    pub(crate) lost: u64,
+    /// Frames that came after their time to be played.
+    pub(crate) late: u64,
+    /// Frames lost or late that were played out of the FEC of the next.
+    pub(crate) recovered: u64,
+    /// Ticks of 20 ms that the decoder had to invent.
+    pub(crate) concealed: u64,
+    /// Times the jitter buffer ran dry while the talker talked.
+    pub(crate) underruns: u64,
+    /// Times the jitter buffer had to throw voice away.
+    pub(crate) overruns: u64,
+    /// Interarrival jitter, RFC 3550 section 6.4.1.
+    pub(crate) jitter_ms: f64,
+}
+
+impl Talker {
+    pub(crate) fn new(source: &SourceStats, name: &str) -> Self {
+        let stats = &source.jitter;
+        Self {
+            sender_id: source.sender_id,
+            name: name.to_owned(),
+            received: stats.frames_received,
+            expected: stats.frames_expected,
+            lost: stats.frames_lost,
+            late: stats.frames_late,
+            recovered: stats.frames_recovered,
+            concealed: stats.ticks_concealed,
+            underruns: stats.underruns,
+            overruns: stats.overruns,
+            jitter_ms: thousandths(f64::from(stats.jitter_us) / 1000.0),
+        }
+    }
+}
+
+/// The relay's last SenderFeedback.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Feedback {
+    pub(crate) listeners: u32,
+    pub(crate) mean_loss_ppm: u32,
+    pub(crate) worst_loss_ppm: u32,
+    pub(crate) worst_jitter_us: u32,
+}
+
+impl From<&SenderFeedback> for Feedback {
+    fn from(feedback: &SenderFeedback) -> Self {
+        Self {
+            listeners: feedback.listeners,
+            mean_loss_ppm: feedback.mean_loss_ppm,
+            worst_loss_ppm: feedback.worst_loss_ppm,
+            worst_jitter_us: feedback.worst_jitter_us,
+        }
+    }
+}
+
+impl Summary {
+    /// One JSON object on one line.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and strings are always JSON")
+    }
+}
+
+/// Rounded: further digits are noise to people and programs alike.
+pub(crate) fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// Lost frames in percent of those expected.
+pub(crate) fn percent_lost(lost: u64, expected: u64) -> f64 {
+    if expected == 0 { 0.0 } else { lost as f64 * 100.0 / expected as f64 }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.1} s in room '{}' as member {} (session {}, round trip {:.1} ms)",
+            self.seconds, self.room, self.sender_id, self.session_id, self.rtt_ms
+        )?;
+        write!(f, "\nsent {} frames", self.frames_sent)?;
+        if let Some(profile) = self.profile {
+            write!(f, ", last as {profile}")?;
+        }
+        if let Some(feedback) = &self.feedback {
+            write!(
+                f,
+                "; {} listening, mean loss {:.1} %, worst {:.1} %",
+                feedback.listeners,
+                f64::from(feedback.mean_loss_ppm) / 10_000.0,
+                f64::from(feedback.worst_loss_ppm) / 10_000.0
+            )?;
+        }
+        write!(f, "\nreceived {} frames", self.frames_received)?;
+        for talker in &self.talkers {
+            write!(
+                f,
+                "\n  {}: {} of {} frames, {:.1} % lost, {} late, {} recovered, {} ticks \
+                 concealed, {} underruns, {} overruns, jitter {:.1} ms",
+                describe(talker.sender_id, &talker.name),
+                talker.received,
+                talker.expected,
+                percent_lost(talker.lost, talker.expected),
+                talker.late,
+                talker.recovered,
+                talker.concealed,
+                talker.underruns,
+                talker.overruns,
+                talker.jitter_ms
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! What people see: events and warnings on standard error, the progress line
+//! that is rewritten in place below them, the summary on standard output.
+//!
+//! Text from the network never reaches a terminal with its control characters.
+//! A closed pipe is not an error: whoever closed it does not want the text.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the cursor stands behind a progress line. One per process, as there
+/// is one standard error that logs and events share.
+static LINE_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Carriage return, then erase to the end of the line (ECMA-48 EL).
+const ERASE_LINE: &[u8] = b"\r\x1b[K";
+
+/// Standard error for whole lines: wipes the progress line before them.
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        wipe_progress()?;
+        io::stderr().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn wipe_progress() -> io::Result<()> {
+    if LINE_SHOWN.swap(false, Ordering::Relaxed) {
+        io::stderr().write_all(ERASE_LINE)?;
+    }
+    Ok(())
+}
+
+/// How much the user wants to see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terminal {
+    quiet: bool,
+    progress: bool,
+}
+
+impl Terminal {
+    /// Without `quiet`, events are printed, and progress if standard error is
+    /// a terminal.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, progress: !quiet && io::stderr().is_terminal() }
+    }
+
+    /// Something happened that a user may like to know.
+    pub(crate) fn event(self, text: impl fmt::Display) {
+        if !self.quiet {
+            line(format_args!("{text}"));
+        }
+    }
+
+    /// Something is not as it should be.
+    pub(crate) fn warning(self, text: impl fmt::Display) {
+        line(format_args!("warning: {text}"));
+    }
+
+    /// The end of what was to be done, without success.
+    pub(crate) fn error(self, text: impl fmt::Display) {
+        line(format_args!("error: {text}"));
+    }
+
+    /// Whether anyone looks at the progress line.
+    pub(crate) const fn shows_progress(self) -> bool {
+        self.progress
+    }
+
+    /// Replaces the progress line.
+    pub(crate) fn progress(self, text: impl fmt::Display) {
+        let mut stderr = io::stderr().lock();
+        let text = format!("\r{text}\x1b[K");
+        let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        LINE_SHOWN.store(true, Ordering::Relaxed);
+    }
+
+    /// The result, for whoever asked for it.
+    pub(crate) fn result(self, text: impl fmt::Display) {
+        let _ = wipe_progress();
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    }
+}
+
+/// One write per line, so that lines of several processes stay whole.
+fn line(text: fmt::Arguments<'_>) {
+    let _ = Stderr.write_all(format!("{}\n", printable(&text.to_string())).as_bytes());
+}
+
+/// The text with every control character replaced.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("Zoë\x1b[2J\n\u{9b}x"), "Zoë\u{fffd}[2J\u{fffd}\u{fffd}x");
+    }
+}

@@ -1,0 +1,133 @@
+//! A relay for one client that does what a test tells it, also what no relay
+//! should do. It says what it saw on a channel.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{ClientMessage, Hello, RelayMessage, Welcome, client_message};
+use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
+use wzp_transport::identity::Identity;
+
+/// The number that the fake relay gives its client.
+pub(crate) const SENDER_ID: u32 = 7;
+
+/// Where a fake relay listens and how it is recognised.
+pub(crate) struct Relay<T> {
+    pub(crate) address: SocketAddr,
+    pub(crate) fingerprint: String,
+    /// What the behaviour returned once its client was gone.
+    pub(crate) outcome: mpsc::Receiver<T>,
+}
+
+impl<T: Send + 'static> Relay<T> {
+    /// Accepts one client, reads its Hello and does as told with it.
+    pub(crate) fn start<F, Fut>(behaviour: F) -> Self
+    where
+        F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = T>,
+    {
+        let (identity, _) = Identity::generate().unwrap();
+        let fingerprint = identity.fingerprint().to_string();
+        let (address_in, address) = mpsc::channel();
+        let (outcome_in, outcome) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let endpoint = listen(&identity);
+                address_in.send(endpoint.local_addr().unwrap()).unwrap();
+                // A client that refuses the relay's identity never gets here.
+                if let Ok(connection) = endpoint.accept().await.unwrap().await {
+                    let client = Client::greeted(connection).await;
+                    let _ = outcome_in.send(behaviour(client).await);
+                }
+                endpoint.wait_idle().await;
+            });
+        });
+        Self { address: address.recv().unwrap(), fingerprint, outcome }
+    }
+}
+
+fn listen(identity: &Identity) -> Endpoint {
+    let config = ServerConfig::with_crypto(identity.quic_server_config().unwrap());
+    Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+}
+
+/// The one client.
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    pub(crate) hello: Hello,
+    pub(crate) stream: SendStream,
+    receive: RecvStream,
+    deframer: Deframer,
+}
+
+impl Client {
+    async fn greeted(connection: Connection) -> Self {
+        let (stream, receive) = connection.accept_bi().await.unwrap();
+        let deframer = Deframer::new(MAX_MESSAGE_BYTES);
+        let mut client = Self { connection, hello: Hello::default(), stream, receive, deframer };
+        match client.next().await {
+            Some(client_message::Message::Hello(hello)) => client.hello = hello,
+            other => panic!("{other:?} instead of Hello"),
+        }
+        client
+    }
+
+    /// The client's next message; `None` once it has gone.
+    pub(crate) async fn next(&mut self) -> Option<client_message::Message> {
+        loop {
+            if let Some(message) = self.deframer.decode::<ClientMessage>().unwrap() {
+                return Some(message.checked().unwrap().unwrap());
+            }
+            let chunk = self.receive.read_chunk(MAX_MESSAGE_BYTES, true).await.ok()??;
+            self.deframer.push(&chunk.bytes);
+        }
+    }
+
+    pub(crate) async fn send(&mut self, message: impl Into<RelayMessage>) {
+        self.send_raw(&encode(&message.into())).await;
+    }
+
+    /// Bytes that need not be a message.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    pub(crate) async fn welcome(&mut self, welcome: Welcome) {
+        self.send(wzp_proto::control::relay_message::Message::Welcome(welcome)).await;
+    }
+
+    pub(crate) fn close(&self, code: CloseCode, sentence: &str) {
+        self.connection.close(VarInt::from_u32(code.wire()), sentence.as_bytes());
+    }
+
+    /// Every datagram until the client has gone, and how it went.
+    pub(crate) async fn datagrams(&self) -> (Vec<bytes::Bytes>, quinn::ConnectionError) {
+        let mut datagrams = Vec::new();
+        loop {
+            match self.connection.read_datagram().await {
+                Ok(datagram) => datagrams.push(datagram),
+                Err(end) => return (datagrams, end),
+            }
+        }
+    }
+}
+
+/// A Welcome to an empty room.
+pub(crate) fn welcome() -> Welcome {
+    Welcome { session_id: 0xfeed, sender_id: SENDER_ID, room_version: 1, ..Welcome::default() }
+}
+
+/// Whether the client closed as one that leaves.
+pub(crate) fn left_properly(end: &quinn::ConnectionError) -> bool {
+    matches!(end, quinn::ConnectionError::ApplicationClosed(close)
+        if close.error_code == VarInt::from_u32(CloseCode::Done.wire()))
+}
+
+/// How long a test waits for something that should happen at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

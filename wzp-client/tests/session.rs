@@ -1,0 +1,463 @@
+//! The client against a relay that does as each test tells it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod relay;
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, welcome};
+use serde_json::Value;
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{
+    Draining, Member, MemberJoined, MemberLeft, MemberMuted, Notice, Ping, SenderFeedback, Welcome,
+    client_message, relay_message::Message,
+};
+use wzp_proto::media::{CLOCK_HZ, MediaHeader};
+
+fn command<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wzp-client"));
+    command.args(["--room", "lobby", "--pin", &relay.fingerprint, &relay.address.to_string()]);
+    command.args(arguments);
+    command
+}
+
+fn client<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Output {
+    command(relay, arguments).output().unwrap()
+}
+
+fn spawn<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Child {
+    command(relay, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The last line of standard error, which is to tell the error.
+fn error(output: &Output) -> String {
+    let text = stderr(output);
+    assert!(!text.contains("panicked"), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{text}");
+    last.to_owned()
+}
+
+fn summary(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text:?}, {}", stderr(output));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn member(sender_id: u32, name: &str) -> Member {
+    Member { sender_id, name: name.into(), muted: false }
+}
+
+fn joined(room_version: u64, sender_id: u32, name: &str) -> Message {
+    Message::MemberJoined(MemberJoined { room_version, member: Some(member(sender_id, name)) })
+}
+
+#[test]
+fn only_the_pinned_or_a_trusted_identity_is_accepted() {
+    let other = "00".repeat(32);
+    for trust in [&["--pin", &other][..], &[]] {
+        let relay = Relay::start(|_| async {});
+        let output = Command::new(env!("CARGO_BIN_EXE_wzp-client"))
+            .args(["--room", "lobby", &relay.address.to_string()])
+            .args(trust)
+            .output()
+            .unwrap();
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(4), "{message}");
+        assert!(message.contains("--pin"), "{message}");
+    }
+}
+
+#[test]
+fn insecure_is_never_silent() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        client.connection.closed().await
+    });
+    let address = relay.address.to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_wzp-client"))
+        .args(["--room", "lobby", "--insecure", "--quiet", "--duration", "0", &address])
+        .output()
+        .unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("warning: ") && text.lines().count() == 1, "{text}");
+    assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
+}
+
+#[test]
+fn refusals_are_told_in_the_relays_words() {
+    let codes =
+        [CloseCode::RoomFull, CloseCode::ServerFull, CloseCode::Draining, CloseCode::Malformed];
+    for code in codes {
+        let relay = Relay::start(move |client: Client| async move {
+            client.close(code, "no place\x1b[2J for you here");
+        });
+        let output = client(&relay, &["--json"]);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(5), "{message}");
+        assert!(message.contains(code.name()), "{message}");
+        assert!(message.contains("no place\u{fffd}[2J for you here"), "{message}");
+        assert!(output.stdout.is_empty(), "no session, no summary");
+    }
+}
+
+#[test]
+fn session_lost_in_the_middle_is_told_with_its_summary() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        for _ in 0..10 {
+            client.connection.read_datagram().await.unwrap();
+        }
+        client.close(CloseCode::Unresponsive, "you did not answer");
+    });
+    let output = client(&relay, &["--send-tone", "60", "--json"]);
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(6), "{message}");
+    assert!(message.contains("you did not answer"), "{message}");
+    let summary = summary(&output);
+    assert_eq!(summary["end"], "lost");
+    assert!(summary["frames_sent"].as_u64().unwrap() >= 10, "{summary}");
+}
+
+/// Bytes of a message that ends in the middle of a field.
+const GARBAGE: &[u8] = &[5, 0xff, 0xff, 0xff, 0xff, 0xff];
+/// A length above every limit.
+const ENDLESS: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f];
+
+#[test]
+fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
+    type Breach = fn() -> (Option<Welcome>, Vec<u8>);
+    let cases: [(&str, Breach, i32); 8] = [
+        ("garbage for Welcome", || (None, GARBAGE.into()), 3),
+        ("endless Welcome", || (None, ENDLESS.into()), 3),
+        ("Ping for Welcome", || (None, encode(Message::Ping(Ping { number: 1 }))), 3),
+        ("sender id 0", || (Some(Welcome { sender_id: 0, ..welcome() }), vec![]), 3),
+        ("sender id of 17 bits", || (Some(Welcome { sender_id: 65_536, ..welcome() }), vec![]), 3),
+        ("garbage after Welcome", || (Some(welcome()), GARBAGE.into()), 6),
+        ("endless message", || (Some(welcome()), ENDLESS.into()), 6),
+        ("member without an id", || (Some(welcome()), encode(joined(2, 0, "nobody"))), 6),
+    ];
+    for (name, breach, code) in cases {
+        let relay = Relay::start(move |mut client: Client| async move {
+            let (welcome, bytes) = breach();
+            if let Some(welcome) = welcome {
+                client.welcome(welcome).await;
+            }
+            client.send_raw(&bytes).await;
+            client.connection.closed().await;
+        });
+        let output = client(&relay, &["--duration", "20"]);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(code), "{name}: {message}");
+        assert!(message.contains("broke the protocol"), "{name}: {message}");
+    }
+}
+
+fn encode(message: Message) -> Vec<u8> {
+    wzp_proto::framing::encode(&wzp_proto::control::RelayMessage::from(message)).to_vec()
+}
+
+#[test]
+fn control_stream_that_ends_is_a_lost_session() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        client.stream.finish().unwrap();
+        client.connection.closed().await;
+    });
+    let output = client(&relay, &["--duration", "20"]);
+    assert_eq!(output.status.code(), Some(6), "{}", error(&output));
+}
+
+#[test]
+fn fifty_frames_a_second_are_fifty() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        let began = Instant::now();
+        let (datagrams, end) = client.datagrams().await;
+        (client.hello, datagrams, end, began.elapsed())
+    });
+    let output = client(&relay, &["--send-tone", "2", "--name", "Ann", "--json", "--quiet"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let summary = summary(&output);
+    assert_eq!(summary["frames_sent"], 100);
+    assert_eq!(summary["end"], "sent");
+    assert_eq!(summary["room"], "lobby");
+    assert_eq!(summary["sender_id"], SENDER_ID);
+    assert_eq!(summary["session_id"], "000000000000feed");
+    assert_eq!(summary["profile"], "GOOD");
+
+    let (hello, datagrams, end, took) = relay.outcome.recv_timeout(PATIENCE).unwrap();
+    assert!(left_properly(&end), "{end}");
+    assert_eq!((hello.room.as_str(), hello.name.as_str()), ("lobby", "Ann"));
+    assert!(!hello.muted);
+    // 99 intervals of 20 ms; faster would be a burst.
+    assert!(took >= Duration::from_millis(99 * 20), "{took:?}");
+    let headers: Vec<_> =
+        datagrams.iter().map(|datagram| MediaHeader::decode(datagram).unwrap().0).collect();
+    assert_eq!(headers.len(), 100);
+    for pair in headers.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence + 1);
+        assert_eq!(pair[1].timestamp, pair[0].timestamp + CLOCK_HZ / 50);
+    }
+    assert!(headers.iter().all(|header| u32::from(header.sender_id) == SENDER_ID));
+}
+
+/// A room with one more member, who says what the client says.
+async fn parrot(mut client: Client) -> Vec<client_message::Message> {
+    const PARROT: u16 = 9;
+    client.welcome(Welcome { members: vec![member(PARROT.into(), "Polly")], ..welcome() }).await;
+    let mut messages = Vec::new();
+    let connection = client.connection.clone();
+    loop {
+        tokio::select! {
+            message = client.next() => match message {
+                Some(message) => messages.push(message),
+                None => return messages,
+            },
+            datagram = connection.read_datagram() => {
+                let Ok(datagram) = datagram else { return messages };
+                let mut echo = datagram.to_vec();
+                echo[2..4].copy_from_slice(&PARROT.to_be_bytes());
+                let _ = connection.send_datagram(echo.into());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_heard_is_counted_reported_and_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = directory.path().join("heard.wav");
+    let relay = Relay::start(parrot);
+    let output = client(
+        &relay,
+        &[
+            "--send-tone",
+            "2",
+            "--duration",
+            "3.2",
+            "--json",
+            "--record",
+            recording.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let summary = summary(&output);
+    assert_eq!(summary["end"], "duration");
+    assert_eq!(summary["frames_received"], 100, "{summary}");
+    let talkers = summary["talkers"].as_array().unwrap();
+    assert_eq!(talkers.len(), 1, "{summary}");
+    assert_eq!(talkers[0]["sender_id"], 9);
+    assert_eq!(talkers[0]["name"], "Polly");
+    assert_eq!(talkers[0]["received"], 100);
+    assert_eq!(talkers[0]["expected"], 100);
+    assert_eq!(talkers[0]["lost"], 0);
+
+    let messages = relay.outcome.recv_timeout(PATIENCE).unwrap();
+    let reports: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message {
+            client_message::Message::ReceiverReport(report) => Some(report),
+            _ => None,
+        })
+        .collect();
+    assert!((2..=4).contains(&reports.len()), "once a second: {reports:?}");
+    assert_eq!(reports.last().unwrap().sources[0].sender_id, 9);
+    assert_eq!(reports.last().unwrap().sources[0].frames_expected, 100);
+
+    let wav = std::fs::read(&recording).unwrap();
+    let (samples, loudest) = mono16(&wav);
+    // From the first tick in which something was heard to the last.
+    assert!((94_000..=100_000).contains(&samples), "2 s at 48 kHz: {samples}");
+    assert!(loudest > 1000, "a tone: {loudest}");
+}
+
+/// Number of samples and the loudest of a mono 16-bit 48 kHz WAV file whose
+/// header tells the truth about its length.
+fn mono16(wav: &[u8]) -> (usize, u16) {
+    let word = |at: usize| u32::from_le_bytes(wav[at..at + 4].try_into().unwrap());
+    assert_eq!((&wav[..4], &wav[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
+    assert_eq!(word(4) as usize, wav.len() - 8);
+    assert_eq!(word(24), CLOCK_HZ);
+    let data = wav.windows(4).position(|window| window == b"data").unwrap();
+    assert_eq!(word(data + 4) as usize, wav.len() - data - 8);
+    let samples: Vec<_> = wav[data + 8..]
+        .chunks_exact(2)
+        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs())
+        .collect();
+    (samples.len(), samples.iter().copied().max().unwrap_or(0))
+}
+
+#[test]
+fn signals_end_the_session_properly() {
+    for signal in ["-INT", "-TERM"] {
+        let directory = tempfile::tempdir().unwrap();
+        let recording = directory.path().join("heard.wav");
+        let (ready_in, ready) = std::sync::mpsc::channel();
+        let relay = Relay::start(move |mut client: Client| async move {
+            client.welcome(welcome()).await;
+            client.send(Message::Ping(Ping { number: 1 })).await;
+            let _ = client.next().await;
+            ready_in.send(client.hello.muted).unwrap();
+            client.connection.closed().await
+        });
+        let child = spawn(&relay, &["--json", "--quiet", "--record", recording.to_str().unwrap()]);
+        assert!(ready.recv_timeout(PATIENCE).unwrap(), "nothing to send: muted");
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{signal}: {}", stderr(&output));
+        assert_eq!(summary(&output)["end"], "signal");
+        assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
+        let (_, loudest) = mono16(&std::fs::read(&recording).unwrap());
+        assert_eq!(loudest, 0);
+    }
+}
+
+#[test]
+fn pings_are_answered_at_once() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        let mut pongs = Vec::new();
+        for number in [1, 77, u64::MAX] {
+            client.send(Message::Ping(Ping { number })).await;
+            pongs.push(client.next().await);
+        }
+        client.connection.closed().await;
+        pongs
+    });
+    let output = client(&relay, &["--duration", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let pong = |number| Some(client_message::Message::Pong(wzp_proto::control::Pong { number }));
+    let pongs = relay.outcome.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(pongs, [pong(1), pong(77), pong(u64::MAX)]);
+}
+
+#[test]
+fn sending_waits_for_the_members_asked_for() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+        let silent = tokio::time::timeout(Duration::from_millis(300), async {
+            client.connection.read_datagram().await
+        });
+        let early = silent.await.is_ok();
+        client.send(joined(2, 2, "Bob")).await;
+        (early, client.datagrams().await.0.len())
+    });
+    let output = client(&relay, &["--send-tone", "0.2", "--wait-for", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(relay.outcome.recv_timeout(PATIENCE).unwrap(), (false, 10));
+}
+
+#[test]
+fn waiting_in_vain_has_its_own_exit_code() {
+    let cases = [&["--wait-timeout", "0.3"][..], &["--duration", "0.3"]];
+    for bound in cases {
+        let relay = Relay::start(|mut client: Client| async move {
+            client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+            client.connection.closed().await
+        });
+        let arguments = [&["--send-tone", "1", "--wait-for", "2", "--json"], bound].concat();
+        let output = client(&relay, &arguments);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(8), "{message}");
+        assert!(message.contains("1 of 2 other members"), "{message}");
+        let summary = summary(&output);
+        assert_eq!(
+            (&summary["end"], &summary["frames_sent"]),
+            (&"members_missing".into(), &0.into())
+        );
+        assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
+    }
+}
+
+#[test]
+fn events_are_told_and_feedback_changes_the_profile() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        client.send(joined(2, 1, "Ann")).await;
+        let muted = MemberMuted { room_version: 3, sender_id: 1, muted: true };
+        client.send(Message::MemberMuted(muted)).await;
+        client.send(Message::MemberLeft(MemberLeft { room_version: 4, sender_id: 1 })).await;
+        for dropped in [5, 6] {
+            let text = "media beyond 60 datagrams a second is dropped".into();
+            client.send(Message::Notice(Notice { code: 1, text, dropped })).await;
+        }
+        for _ in 0..4 {
+            let feedback = SenderFeedback {
+                listeners: 2,
+                mean_loss_ppm: 250_000,
+                worst_loss_ppm: 300_000,
+                worst_jitter_us: 90_000,
+            };
+            client.send(Message::SenderFeedback(feedback)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        client.connection.closed().await;
+    });
+    let output = client(&relay, &["--send-tone", "2.5", "--json"]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for event in ["Ann (1) joined", "Ann (1) is muted", "Ann (1) left"] {
+        assert!(text.contains(event), "{event}: {text}");
+    }
+    let notice = "warning: the relay says: media beyond 60 datagrams";
+    assert_eq!(text.matches(notice).count(), 1, "{text}");
+    let summary = summary(&output);
+    assert_eq!(summary["feedback"]["listeners"], 2, "{summary}");
+    assert_eq!(summary["feedback"]["worst_loss_ppm"], 300_000, "{summary}");
+    assert_ne!(summary["profile"], "GOOD", "{summary}");
+}
+
+#[test]
+fn draining_relays_are_left_in_time() {
+    // What is sent ends before the deadline; or it does not.
+    let cases = [(&["--send-tone", "0.5"][..], 10_000, 0, "sent"), (&[], 800, 6, "draining")];
+    for (arguments, deadline_ms, code, end) in cases {
+        let relay = Relay::start(move |mut client: Client| async move {
+            client.welcome(welcome()).await;
+            client.send(Message::Draining(Draining { deadline_ms })).await;
+            client.connection.closed().await
+        });
+        let output = client(&relay, &[arguments, &["--json"]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains("the relay is going to stop"), "{text}");
+        assert_eq!(summary(&output)["end"], end);
+        assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
+    }
+}
+
+#[test]
+fn datagrams_that_are_no_media_are_ignored() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        let own = MediaHeader {
+            profile: wzp_proto::media::Profile::Good,
+            level: wzp_proto::media::AudioLevel::SILENCE,
+            sender_id: SENDER_ID as u16,
+            sequence: 1,
+            timestamp: 1,
+        };
+        let echo = [&own.encode()[..], &[0; 40]].concat();
+        let datagrams = [vec![], vec![0x80; 5], vec![0xff; 100], vec![0x8f; 100], echo];
+        for datagram in datagrams {
+            client.connection.send_datagram(datagram.into()).unwrap();
+        }
+        client.connection.closed().await
+    });
+    let output = client(&relay, &["--duration", "0.5", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let summary = summary(&output);
+    assert_eq!(summary["frames_received"], 0);
+    assert_eq!(summary["talkers"], Value::Array(vec![]));
+    assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
+}
