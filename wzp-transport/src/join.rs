@@ -215,32 +215,16 @@ impl ControlReceiver {
 /// # Errors
 /// Any [`JoinError`]; [`Ended::Closed`] carries the relay's refusal.
 pub async fn join(relay: &RelayAddress, trust: Trust, hello: Hello) -> Result<Joined, JoinError> {
-    let (endpoint, connection) = connect(relay, trust).await?;
-    let joining = say_hello(&connection, hello);
-    let (welcome, sender, receiver) = tokio::time::timeout(WELCOME_TIMEOUT, joining)
-        .await
-        .map_err(|_| JoinError::NoWelcome)??;
-    Ok(Joined { endpoint, connection, welcome, sender, receiver })
-}
-
-/// A QUIC connection to the relay, before Hello.
-///
-/// # Errors
-/// Any [`JoinError`] but those of the control stream.
-pub async fn connect(
-    relay: &RelayAddress,
-    trust: Trust,
-) -> Result<(Endpoint, Connection), JoinError> {
-    let tls = trust.client_config()?;
-    let quic = QuicClientConfig::try_from(tls)
-        .map_err(|error| TrustError::Tls(rustls::Error::General(error.to_string())))?;
-    let mut config = ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(parameters::client()));
-
+    let config = client_config(trust)?;
     let mut failure = None;
     for address in relay.resolve().await? {
-        match connect_to(address, &relay.host, config.clone()).await {
-            Ok(connected) => return Ok(connected),
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let endpoint = Endpoint::client(any)?;
+        match connect(&endpoint, config.clone(), address, &relay.host).await {
+            Ok(connection) => return enter(endpoint, connection, hello).await,
             // The first failure is the one to tell: the resolver put it first.
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -248,23 +232,52 @@ pub async fn connect(
     Err(failure.unwrap_or(JoinError::Ended(Ended::TimedOut)))
 }
 
-async fn connect_to(
+/// What every connection to a relay has in common.
+///
+/// # Errors
+/// Any [`TrustError`].
+pub fn client_config(trust: Trust) -> Result<ClientConfig, TrustError> {
+    let quic = QuicClientConfig::try_from(trust.client_config()?)
+        .map_err(|error| TrustError::Tls(rustls::Error::General(error.to_string())))?;
+    let mut config = ClientConfig::new(Arc::new(quic));
+    config.transport_config(Arc::new(parameters::client()));
+    Ok(config)
+}
+
+/// A QUIC connection to the relay, before Hello. One endpoint carries as many
+/// as there are; `host` is the name the certificate is checked for.
+///
+/// # Errors
+/// [`JoinError::Address`] or [`JoinError::Ended`].
+pub async fn connect(
+    endpoint: &Endpoint,
+    config: ClientConfig,
     address: SocketAddr,
     host: &str,
-    config: ClientConfig,
-) -> Result<(Endpoint, Connection), JoinError> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let endpoint = Endpoint::client(any)?;
+) -> Result<Connection, JoinError> {
     let connecting = endpoint
         .connect_with(config, address, host)
         .map_err(|error| JoinError::Address(address, error))?;
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => Ok((endpoint, connected.map_err(Ended::from)?)),
+        Ok(connected) => Ok(connected.map_err(Ended::from)?),
         Err(_) => Err(Ended::TimedOut.into()),
     }
+}
+
+/// Enters a room over an existing connection.
+///
+/// # Errors
+/// Any [`JoinError`]; [`Ended::Closed`] carries the relay's refusal.
+pub async fn enter(
+    endpoint: Endpoint,
+    connection: Connection,
+    hello: Hello,
+) -> Result<Joined, JoinError> {
+    let joining = say_hello(&connection, hello);
+    let (welcome, sender, receiver) = tokio::time::timeout(WELCOME_TIMEOUT, joining)
+        .await
+        .map_err(|_| JoinError::NoWelcome)??;
+    Ok(Joined { endpoint, connection, welcome, sender, receiver })
 }
 
 async fn say_hello(

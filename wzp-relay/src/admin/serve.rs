@@ -42,6 +42,7 @@ pub async fn serve(config: Config) -> Result<()> {
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let sockets = socket::bind(config.relay.listen, count)?;
+    socket::warn_of_small_buffers(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listener = http::bind(config.metrics.listen_addr).await?;
     let metrics_at = listener.local_addr().context("the metrics listener has no address")?;

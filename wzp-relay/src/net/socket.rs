@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tracing::warn;
 
@@ -70,10 +71,34 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     }
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(BUFFER)?;
-    socket.set_send_buffer_size(BUFFER)?;
+    grow_buffers(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// As much as wanted with CAP_NET_ADMIN, else as much as the system allows.
+fn grow_buffers(socket: &Socket) -> io::Result<()> {
+    if set_socket_recv_buffer_size_force(socket, BUFFER).is_err() {
+        socket.set_recv_buffer_size(BUFFER)?;
+    }
+    if set_socket_send_buffer_size_force(socket, BUFFER).is_err() {
+        socket.set_send_buffer_size(BUFFER)?;
+    }
+    Ok(())
+}
+
+/// Tells the operator if the system's limits leave the sockets with less.
+pub fn warn_of_small_buffers(sockets: &[UdpSocket]) {
+    // The kernel reports twice what was asked for: it counts its own overhead.
+    let size = sockets.first().and_then(|socket| SockRef::from(socket).recv_buffer_size().ok());
+    if let Some(size) = size.map(|size| size / 2).filter(|size| *size < BUFFER) {
+        warn!(
+            size,
+            wanted = BUFFER,
+            "UDP receive buffers are small and may overflow under load; \
+             raise the sysctl net.core.rmem_max or grant CAP_NET_ADMIN"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ mod rooms;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,7 +30,7 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::media::{self, HeaderError};
 
 use crate::config::Limits;
-use crate::metrics::reason::{DropReason, EndReason, RefuseReason};
+use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason};
 use crate::metrics::rooms::RoomCounts;
 use crate::metrics::stats::ShardStats;
 use crate::room::directory::Directory;
@@ -197,7 +196,7 @@ impl Shard {
             Ok(permit) => permit,
             Err(reason) => {
                 self.stats.connections_refused[reason].add(1);
-                debug!(src_ip = %remote.ip().to_canonical(), ?reason, "connection refused");
+                debug!(src_ip = %remote.ip().to_canonical(), reason = reason.name(), "connection refused");
                 out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
                 return;
             }
@@ -244,11 +243,14 @@ impl Shard {
         while let Some(number) = self.timers.pop(now) {
             let Some(session) = &mut self.sessions[number] else { continue };
             session.connection.handle_timeout(now);
-            let verdict = session.handle_deadlines(now, &self.shared.limits);
+            let limits = &self.shared.limits;
+            let verdict = session.handle_deadlines(now, limits);
             if let Phase::Handshaking { deadline } = session.phase
                 && deadline <= now
             {
-                self.end(number, EndReason::HandshakeTimeout, None);
+                let text = format!("the handshake took longer than {:?}", limits.handshake_timeout);
+                let close = Close::new(CloseCode::HelloTimeout, text);
+                self.end(number, EndReason::HandshakeTimeout, Some(close));
             }
             self.touch(number);
             self.settle(number, verdict);
@@ -397,10 +399,12 @@ impl Shard {
         let remote = session.connection.remote_address().ip().to_canonical();
         match (session.seat(), &session.phase) {
             (Some(_), _) => {
-                info!(session = %session.id, src_ip = %remote, ?reason, "session ended")
+                info!(session = %session.id, src_ip = %remote, reason = reason.name(), "session ended")
             }
             // Strangers can cause these at will.
-            _ => debug!(session = %session.id, src_ip = %remote, ?reason, "connection ended"),
+            _ => {
+                debug!(session = %session.id, src_ip = %remote, reason = reason.name(), "connection ended")
+            }
         }
         let seat = session.seat();
         let id = session.id;
@@ -408,14 +412,8 @@ impl Shard {
         self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
         session.phase = Phase::Ended;
         session.permit = None;
-        match close {
-            Some(Close { code, text }) => {
-                session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
-            }
-            None if reason == EndReason::HandshakeTimeout => {
-                session.connection.close(self.now, VarInt::from_u32(0), Bytes::new());
-            }
-            None => {}
+        if let Some(Close { code, text }) = close {
+            session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
         }
         self.by_id.remove(&id);
         if let Some(seat) = seat {
@@ -523,9 +521,4 @@ fn end_reason(error: &ConnectionError) -> EndReason {
         | ConnectionError::Reset
         | ConnectionError::CidsExhausted => EndReason::Transport,
     }
-}
-
-/// The address as operators know it: IPv4 for an IPv4-mapped one.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

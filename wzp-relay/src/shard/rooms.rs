@@ -12,7 +12,7 @@ use wzp_proto::control::{
 };
 
 use super::mail::{Admitted, JoinRequest, Mail};
-use super::{Life, Outgoing, Shard, canonical, mark};
+use super::{Life, Outgoing, Shard, mark};
 use crate::metrics::reason::DropReason;
 use crate::room::RoomId;
 use crate::room::home_of;
@@ -165,8 +165,9 @@ impl Shard {
                 .map_or(0, |since| since.as_millis() as u64),
             software: crate::SOFTWARE.to_owned(),
         };
-        info!(session = %id, room = &*name, sender_id,
-              src_ip = %canonical(session.connection.remote_address()), "session joined");
+        let remote = session.connection.remote_address();
+        info!(session = %id, room = &*name, sender_id, src_ip = %remote.ip().to_canonical(),
+              src_port = remote.port(), "session joined");
         let verdict = session.tell(relay_message::Message::Welcome(welcome));
         self.touch(number);
         self.settle(number, verdict);
