@@ -3,6 +3,6 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/wzp.proto");
     let schema = protox::compile(["wzp.proto"], ["proto"])?;
-    prost_build::Config::new().bytes(["."]).compile_fds(schema)?;
+    prost_build::compile_fds(schema)?;
     Ok(())
 }

@@ -360,6 +360,7 @@ impl<'a> Call<'a> {
             Message::Ping(ping) => {
                 self.outbox.send(client_message::Message::Pong(Pong { number: ping.number }));
             }
+            Message::Members(rest) => self.members.extend(&rest.members)?,
             Message::MemberJoined(joined) => self.member_joined(joined)?,
             Message::MemberLeft(left) => self.member_left(&left),
             Message::MemberMuted(muted) => self.member_muted(&muted),

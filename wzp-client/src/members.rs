@@ -23,10 +23,13 @@ impl Members {
     /// Those who were there before.
     pub(crate) fn new(welcome: &Welcome) -> Result<Self, Impossible> {
         let mut members = Self { welcome_version: welcome.room_version, present: BTreeMap::new() };
-        for member in &welcome.members {
-            members.insert(member.clone())?;
-        }
+        members.extend(&welcome.members)?;
         Ok(members)
+    }
+
+    /// A further part of those who were there before.
+    pub(crate) fn extend(&mut self, part: &[Member]) -> Result<(), Impossible> {
+        part.iter().try_for_each(|member| self.insert(member.clone()).map(|_| ()))
     }
 
     /// How many others there are.

@@ -2,21 +2,31 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 use tracing_subscriber::EnvFilter;
 use wzp_relay::admin::serve::serve;
 use wzp_relay::config::{Cli, Config};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A thread of its own writes, and what stderr does not take in time is
+    // dropped and counted: a log that is stuck must not stop the media.
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+    let log_lines_dropped = writer.error_counter();
+    // Strangers can make quinn-proto warn once per packet.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,quinn_proto=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(&cli) {
+    let result = run(&cli, log_lines_dropped);
+    drop(guard);
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wzp-relay: {error:#}");
@@ -25,9 +35,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
     let config = Config::load(cli)?;
     // Media has threads of its own; this runtime only carries the control plane.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64)))
 }

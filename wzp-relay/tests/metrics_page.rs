@@ -20,6 +20,7 @@ fn exported() -> BTreeSet<(String, String, String)> {
         rooms,
         admission: Admission::new(&Limits::default()),
         draining: Arc::default(),
+        log_lines_dropped: Arc::new(|| 0),
         started: Instant::now(),
     };
     let text = String::from_utf8(Metrics::new(sources).unwrap().text().unwrap()).unwrap();

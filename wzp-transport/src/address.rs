@@ -1,7 +1,7 @@
 //! `host:port` as users write it: names, IPv4, IPv6 with or without brackets.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -35,12 +35,19 @@ impl FromStr for RelayAddress {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
+        if let Ok(SocketAddr::V4(address)) = text.parse() {
             return Ok(Self { host: address.ip().to_string(), port: address.port() });
         }
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(Self { host: ip.to_string(), port: DEFAULT_PORT });
+        if let Some((v6, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+            let port = match rest.strip_prefix(':') {
+                Some(port) => port.parse().map_err(|_| InvalidAddress)?,
+                None if rest.is_empty() => DEFAULT_PORT,
+                None => return Err(InvalidAddress),
+            };
+            return Self::v6(v6, port).ok_or(InvalidAddress);
+        }
+        if let Some(address) = Self::v6(text, DEFAULT_PORT) {
+            return Ok(address);
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| InvalidAddress)?),
@@ -65,6 +72,23 @@ impl fmt::Display for RelayAddress {
 }
 
 impl RelayAddress {
+    /// An IPv6 address, with the zone of a link-local one (RFC 4007 section 11).
+    fn v6(text: &str, port: u16) -> Option<Self> {
+        let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
+        let ip: Ipv6Addr = ip.parse().ok()?;
+        let host = match zone {
+            Some("") => return None,
+            Some(zone) => format!("{ip}%{zone}"),
+            None => ip.to_string(),
+        };
+        (port != 0).then_some(Self { host, port })
+    }
+
+    /// The name a certificate is checked for: the host without a zone.
+    pub fn name(&self) -> &str {
+        self.host.split('%').next().unwrap_or(&self.host)
+    }
+
     /// All addresses of the host, in the resolver's order. Never empty.
     ///
     /// # Errors
@@ -95,6 +119,11 @@ mod tests {
             ("[::1]", Some("[::1]:4433")),
             ("::1", Some("[::1]:4433")),
             ("bücher.example:1", Some("bücher.example:1")),
+            ("[fe80::1%eth0]:99", Some("[fe80::1%eth0]:99")),
+            ("fe80::1%2", Some("[fe80::1%2]:4433")),
+            ("[::1]x", None),
+            ("[::1]:0", None),
+            ("[fe80::1%]:99", None),
             ("", None),
             (":4433", None),
             ("relay:", None),

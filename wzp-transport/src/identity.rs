@@ -229,12 +229,14 @@ fn describe(error: &rustls::pki_types::pem::Error) -> String {
 fn persist(directory: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let temporary = path.with_extension("pem.new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    // One that a crash left behind, or that somebody put there.
+    if let Err(error) = std::fs::remove_file(&temporary)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;

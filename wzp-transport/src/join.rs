@@ -222,9 +222,13 @@ pub async fn join(relay: &RelayAddress, trust: Trust, hello: Hello) -> Result<Jo
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let endpoint = Endpoint::client(any)?;
-        match connect(&endpoint, config.clone(), address, &relay.host).await {
-            Ok(connection) => return enter(endpoint, connection, hello).await,
+        let attempt = async {
+            let endpoint = Endpoint::client(any)?;
+            let connection = connect(&endpoint, config.clone(), address, relay.name()).await?;
+            Ok((endpoint, connection))
+        };
+        match attempt.await {
+            Ok((endpoint, connection)) => return enter(endpoint, connection, hello).await,
             // The first failure is the one to tell: the resolver put it first.
             Err(error) => failure = failure.or(Some(error)),
         }

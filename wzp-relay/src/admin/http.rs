@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::metrics::{Metrics, Sources};
+use crate::net::without_ipv6;
 
 /// Connections served at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -49,12 +50,12 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`] with the address.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let unspecified_v6 = address.is_ipv6() && address.ip().is_unspecified();
     let result = match TcpListener::bind(address).await {
-        Err(error) if unspecified_v6 && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-            TcpListener::bind(("0.0.0.0", address.port())).await
-        }
-        result => result,
+        Err(error) => match without_ipv6(address, &error) {
+            Some(instead) => TcpListener::bind(instead).await,
+            None => Err(error),
+        },
+        bound => bound,
     };
     result.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => ListenError::InUse(address),

@@ -16,7 +16,7 @@ use wzp_transport::parameters;
 use super::http::{self, Pages};
 use crate::config::Config;
 use crate::metrics::rooms::RoomCounts;
-use crate::metrics::{Metrics, Sources};
+use crate::metrics::{ExternalCount, Metrics, Sources};
 use crate::net::run::{self, Shards};
 use crate::net::socket;
 use crate::session::admission::{Admission, Population};
@@ -27,7 +27,7 @@ use crate::shard::mail::Mail;
 ///
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
-pub async fn serve(config: Config) -> Result<()> {
+pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<()> {
     let started = Instant::now();
     let identity = match (&config.relay.cert, &config.relay.key) {
         (Some(cert), Some(key)) => Identity::from_files(cert, key)?,
@@ -54,6 +54,7 @@ pub async fn serve(config: Config) -> Result<()> {
         rooms: shared.rooms.clone(),
         admission: shared.admission.clone(),
         draining: Arc::new(AtomicBool::new(false)),
+        log_lines_dropped,
         started,
     };
     let pages = Pages { metrics: Metrics::new(sources.clone())?, sources: sources.clone() };
@@ -63,7 +64,11 @@ pub async fn serve(config: Config) -> Result<()> {
 
     tokio::select! {
         name = signals.next() => info!(signal = name, "draining"),
-        () = shards.failed() => bail!("a shard failed; see the message above"),
+        () = shards.failed() => {
+            // Clients of the other shards are told at least.
+            tokio::task::spawn_blocking(move || shards.stop()).await.ok();
+            bail!("a shard failed; see the message above");
+        }
     }
     sources.draining.store(true, Ordering::Relaxed);
     drain(&shards, &sources, config.relay.drain_timeout, &mut signals).await;
@@ -112,12 +117,12 @@ fn announce(listening: SocketAddr, metrics: SocketAddr, identity: &Identity) -> 
 
 /// Waits until everyone has left, at most until the deadline or a second signal.
 async fn drain(shards: &Shards, sources: &Sources, patience: Duration, signals: &mut Signals) {
-    /// After the deadline, for the last packets to leave.
+    /// After the deadline, to repeat CONNECTION_CLOSE where it was lost.
     const GRACE: Duration = Duration::from_secs(1);
     let deadline = Instant::now() + patience;
     shards.postboxes.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
     let everyone_left = async {
-        let nobody = Population { sessions: 0, handshakes: 0, sources: 0 };
+        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
         while sources.admission.population() != nobody {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -125,11 +130,7 @@ async fn drain(shards: &Shards, sources: &Sources, patience: Duration, signals: 
     tokio::select! {
         () = everyone_left => {}
         () = tokio::time::sleep(patience + GRACE) => {}
-        name = signals.next() => {
-            info!(signal = name, "ending at once");
-            let deadline = Instant::now();
-            shards.postboxes.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
-        }
+        name = signals.next() => info!(signal = name, "ending at once"),
     }
 }
 

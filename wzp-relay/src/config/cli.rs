@@ -19,17 +19,17 @@ time-out) and exit with code 0; a second one exits at once.
 Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage."
 )]
 pub struct Cli {
-    /// UDP address to listen on for participants [default: [::]:4433, which
-    /// takes IPv4 too]
+    /// UDP address to listen on for participants; without it all addresses,
+    /// IPv6 and IPv4, port 4433
     #[arg(long, value_name = "ADDR:PORT", env = "WZP_LISTEN")]
     pub listen: Option<SocketAddr>,
 
-    /// TCP port of /metrics, /health and /ready, on all addresses [default:
-    /// 9090 on 127.0.0.1 only]
+    /// TCP port of /metrics, /health and /ready, on all addresses; without it
+    /// 9090 on 127.0.0.1 only
     #[arg(long, value_name = "PORT", env = "WZP_METRICS_PORT")]
     pub metrics_port: Option<u16>,
 
-    /// Configuration file (TOML): sections [relay], [metrics] and [limits]
+    /// Configuration file (TOML) with the sections relay, metrics and limits
     #[arg(long, value_name = "FILE", env = "WZP_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -42,12 +42,12 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", env = "WZP_KEY")]
     pub key: Option<PathBuf>,
 
-    /// Where the self-signed identity is kept [default: /var/lib/wzp-relay for
-    /// root, ~/.local/state/wzp-relay for others]
+    /// Where the self-signed identity is kept; without it /var/lib/wzp-relay for
+    /// root, ~/.local/state/wzp-relay for others
     #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// Threads that forward, each with its own socket [default: one per core]
+    /// Threads that forward, each with its own socket; without it one per core
     #[arg(long, value_name = "N", env = "WZP_SHARDS",
           value_parser = clap::value_parser!(u16).range(1..=super::MAX_SHARDS as i64))]
     pub shards: Option<u16>,

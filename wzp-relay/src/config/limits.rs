@@ -68,7 +68,7 @@ pub struct Limits {
     /// Control messages waiting for one client, in bytes; more end its session
     /// with `unresponsive`.
     pub outbox_bytes: u32,
-    /// Media waiting for one client, in bytes; the oldest makes way
+    /// Media waiting for one client, in bytes of memory; the oldest makes way
     /// (`wzp_relay_packets_dropped_total{reason="send_buffer"}`).
     pub send_buffer_bytes: u32,
 }
@@ -89,16 +89,22 @@ impl Default for Limits {
             bytes_per_second: 100_000,
             frame_bytes: 1_100,
             message_bytes: 16 * 1024,
-            messages_per_second: 20,
-            // A snapshot of a full room and its changes for a while.
+            messages_per_second: 5,
+            // The member list of a full room and its changes for a while.
             outbox_bytes: 256 * 1024,
-            // 130 talkers' frames of one instant, headers and bookkeeping included.
+            // 130 talkers' frames of one instant.
             send_buffer_bytes: 24 * 1024,
         }
     }
 }
 
 impl Limits {
+    /// The member list of a full room whose members all have the longest name.
+    fn member_list_bytes(&self) -> u32 {
+        let member = control::MAX_NAME_BYTES as u32 + 16;
+        self.room_members.saturating_mul(member).max(MAX_MESSAGE_BYTES as u32)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let headers = HEADER_LEN as u32 + 1;
         let hello = (control::MAX_ROOM_BYTES
@@ -114,7 +120,7 @@ impl Limits {
             ("limits.frame_bytes", self.frame_bytes, headers, MAX_FRAME_BYTES),
             ("limits.message_bytes", self.message_bytes, hello + 64, MAX_MESSAGE_BYTES as u32),
             ("limits.messages_per_second", self.messages_per_second, 2, 100_000),
-            ("limits.outbox_bytes", self.outbox_bytes, MAX_MESSAGE_BYTES as u32, u32::MAX),
+            ("limits.outbox_bytes", self.outbox_bytes, self.member_list_bytes(), u32::MAX),
             ("limits.send_buffer_bytes", self.send_buffer_bytes, 2 * MAX_FRAME_BYTES, u32::MAX),
         ];
         for (key, value, least, most) in numbers {

@@ -134,6 +134,12 @@ impl Config {
                 problem: "a certificate needs its key and a key its certificate; give both".into(),
             });
         }
+        if self.relay.cert.is_none() && self.relay.state_dir.as_os_str().is_empty() {
+            return Err(ConfigError::Value {
+                key: "relay.state_dir",
+                problem: "there is no HOME to keep the identity in; choose a directory".into(),
+            });
+        }
         if self.relay.shards > MAX_SHARDS {
             return Err(ConfigError::Value {
                 key: "relay.shards",
@@ -148,7 +154,7 @@ impl Config {
 pub const MAX_SHARDS: usize = 256;
 
 /// Where state is kept when nothing says otherwise: what systemd gives, the
-/// system's place for root, the user's own place for anyone else.
+/// system's place for root, the user's own place for anyone else. Empty if there is none.
 fn default_state_dir() -> PathBuf {
     let variable =
         |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -160,8 +166,9 @@ fn default_state_dir() -> PathBuf {
     }
     variable("XDG_STATE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("wzp-relay")
+        .map(|place| place.join("wzp-relay"))
+        // No place that others can write to: the identity is a secret.
+        .unwrap_or_default()
 }
 
 /// Durations as people write them: "5s", "500ms", "2m 30s".

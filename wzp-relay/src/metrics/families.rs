@@ -178,6 +178,11 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_draining", "1 while the relay takes nobody in, else 0", |scrape| {
         single(f64::from(u8::from(!scrape.sources.is_ready())))
     }),
+    counter(
+        "wzp_relay_log_lines_dropped_total",
+        "Log lines dropped because standard error did not take them in time",
+        |scrape| single((scrape.sources.log_lines_dropped)() as f64),
+    ),
     gauge("wzp_relay_uptime_seconds", "Time since the relay started", |scrape| {
         single(scrape.sources.started.elapsed().as_secs_f64())
     }),

@@ -20,6 +20,9 @@ use families::Families;
 use rooms::RoomCounts;
 use stats::ShardStats;
 
+/// A count that something outside this crate keeps.
+pub type ExternalCount = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// Where scrapes get their numbers from.
 #[derive(Clone)]
 pub struct Sources {
@@ -31,6 +34,8 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// Whether the relay takes nobody in any more.
     pub draining: Arc<AtomicBool>,
+    /// Log lines that could not be written in time.
+    pub log_lines_dropped: ExternalCount,
     /// When the relay started.
     pub started: Instant,
 }

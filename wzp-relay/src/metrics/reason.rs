@@ -68,7 +68,8 @@ reasons! {
     SendBuffer = "send_buffer";
     /// Does not fit the receiver's path or its own limit.
     Path = "path";
-    /// The queue to another shard was full.
+    /// The queue to another shard was full. Packets handed on to their own
+    /// shard count here too.
     ShardQueue = "shard_queue";
 }
 

@@ -105,7 +105,9 @@ impl RoomCounts {
         if !state.series.contains_key(room) && state.series.len() >= self.max_series {
             state.forget_oldest_ended();
         }
-        let own_series = state.series.contains_key(room) || state.series.len() < self.max_series;
+        let has_place = state.series.contains_key(room) || state.series.len() < self.max_series;
+        // A room of that very name must not look like all the others together.
+        let own_series = has_place && &**room != OVERFLOW;
         if own_series {
             // A room that comes back is no longer among the ended ones.
             state.ended.retain(|ended| ended != room);

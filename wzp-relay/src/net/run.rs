@@ -17,7 +17,7 @@ use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::send_all;
 use crate::metrics::reason::DropReason;
 use crate::metrics::stats::ShardStats;
-use crate::shard::mail::Packet;
+use crate::shard::mail::{Mail, Packet};
 use crate::shard::{Outgoing, Shard, Shared};
 
 /// Receive calls in one turn before everything received is sent on. More would
@@ -170,7 +170,11 @@ impl Worker {
         for _ in 0..LETTERS_PER_TURN {
             match self.mailbox.take() {
                 Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
-                Some(Letter::Stop) => return true,
+                Some(Letter::Stop) => {
+                    // Whoever is still here is told before the last flush.
+                    self.shard.handle_mail(now, Mail::Drain { deadline: now }, &mut self.out);
+                    return true;
+                }
                 None => return false,
             }
         }
@@ -189,13 +193,14 @@ impl Worker {
             // packet, which QUIC does not act upon.
             let Ok(count) = received else { return false };
             for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
-                let mut data = BytesMut::from(&buffer[..meta.len]);
-                while !data.is_empty() {
+                // One allocation per packet: a frame that is held for a slow
+                // receiver must not hold all packets that came with it.
+                for data in buffer[..meta.len].chunks(meta.stride.max(1)) {
                     let packet = Packet {
                         remote: meta.addr,
                         local_ip: meta.dst_ip,
                         ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
-                        data: data.split_to(meta.stride.min(data.len())),
+                        data: BytesMut::from(data),
                     };
                     self.shard.handle_packet(now, packet, &mut self.out);
                 }
@@ -210,7 +215,8 @@ impl Worker {
     fn deliver_mail(&mut self) {
         let mut woken = Vec::new();
         for (to, mail) in self.shard.take_mail() {
-            if !self.postboxes[to].leave(mail) {
+            let carries_media = matches!(mail, Mail::Media { .. } | Mail::Packet(_));
+            if !self.postboxes[to].leave(mail) && carries_media {
                 self.stats.packets_dropped[DropReason::ShardQueue].add(1);
             }
             if !woken.contains(&to) {

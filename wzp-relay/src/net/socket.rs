@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tracing::warn;
 
-use super::steering;
+use super::{steering, without_ipv6};
 
 /// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
 /// core can forward at all.
@@ -48,7 +48,12 @@ pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, Listen
     // Sockets that share a port would also share it with another relay of the
     // same user, each getting half of the packets. One that does not share
     // finds out.
-    let alone = open(address, false).map_err(failed)?;
+    let alone = open(address, false)
+        .or_else(|error| match without_ipv6(address, &error) {
+            Some(instead) => open(instead, false),
+            None => Err(error),
+        })
+        .map_err(failed)?;
     if shards == 1 {
         return Ok(vec![alone]);
     }

@@ -10,7 +10,7 @@ use super::{RoomId, ShardIndex};
 use crate::metrics::rooms::{RoomCounts, RoomHandle};
 
 /// Position of a room in [`LocalRooms`], kept by each member's session so that
-/// a packet needs no hashing.
+/// a packet from a member here needs no hashing.
 pub(crate) type RoomKey = usize;
 
 /// A member that sits on this shard.

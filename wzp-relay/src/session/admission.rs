@@ -22,6 +22,7 @@ pub struct Admission {
 struct Books {
     sessions: u32,
     handshakes: u32,
+    closing: u32,
     by_source: HashMap<u128, u32>,
 }
 
@@ -31,7 +32,16 @@ struct Books {
 pub struct Permit {
     admission: Arc<Admission>,
     source: u128,
-    joined: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Handshake,
+    Session,
+    /// Over, but QUIC still answers its last packets (RFC 9000 section 10.2).
+    /// How long is up to the peer, so it still counts for its address.
+    Closing,
 }
 
 /// How many connections there are.
@@ -41,6 +51,8 @@ pub struct Population {
     pub sessions: u32,
     /// Connections that have not joined.
     pub handshakes: u32,
+    /// Connections that are over and not yet forgotten.
+    pub closing: u32,
     /// Addresses (IPv6: /64) that any of them comes from.
     pub sources: usize,
 }
@@ -77,13 +89,16 @@ impl Admission {
         }
         *count += 1;
         books.handshakes += 1;
-        Ok(Permit { admission: self.clone(), source, joined: false })
+        Ok(Permit { admission: self.clone(), source, stage: Stage::Handshake })
     }
 
-    /// Whether so many connections are on their way that a client must first
-    /// prove that it owns its address.
-    pub fn is_crowded(&self) -> bool {
-        self.books().handshakes > self.handshakes_max / 2
+    /// Whether a client must first prove that it owns its address: there are so
+    /// many connections on their way, or so many from that address, that
+    /// somebody may be using addresses that are not his.
+    pub fn is_crowded(&self, from: IpAddr) -> bool {
+        let books = self.books();
+        let from_there = books.by_source.get(&source_of(from)).copied().unwrap_or(0);
+        books.handshakes > self.handshakes_max / 2 || from_there > self.per_address_max / 2
     }
 
     /// Everyone on the books now.
@@ -92,6 +107,7 @@ impl Admission {
         Population {
             sessions: books.sessions,
             handshakes: books.handshakes,
+            closing: books.closing,
             sources: books.by_source.len(),
         }
     }
@@ -100,24 +116,40 @@ impl Admission {
 impl Permit {
     /// Turns a connection into a session, unless the relay is full.
     pub fn join(&mut self) -> bool {
-        let mut books = self.admission.books();
-        if self.joined || books.sessions >= self.admission.sessions_max {
-            return self.joined;
+        let full = self.admission.books().sessions >= self.admission.sessions_max;
+        if !full {
+            self.enter(Stage::Session);
         }
-        books.handshakes -= 1;
-        books.sessions += 1;
-        self.joined = true;
-        true
+        !full
+    }
+
+    /// The connection is over; it counts for nothing but its address.
+    pub fn close(&mut self) {
+        self.enter(Stage::Closing);
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        let mut books = self.admission.books();
+        *books.count(self.stage) -= 1;
+        *books.count(stage) += 1;
+        self.stage = stage;
+    }
+}
+
+impl Books {
+    fn count(&mut self, stage: Stage) -> &mut u32 {
+        match stage {
+            Stage::Handshake => &mut self.handshakes,
+            Stage::Session => &mut self.sessions,
+            Stage::Closing => &mut self.closing,
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut books = self.admission.books();
-        match self.joined {
-            true => books.sessions -= 1,
-            false => books.handshakes -= 1,
-        }
+        *books.count(self.stage) -= 1;
         if let Entry::Occupied(mut count) = books.by_source.entry(self.source) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -159,14 +191,27 @@ mod tests {
         let mut b = admission.connection(ip("::ffff:10.0.0.1")).unwrap();
         assert_eq!(admission.connection(ip("10.0.0.1")).unwrap_err(), RefuseReason::Address);
         let mut c = admission.connection(ip("10.0.0.2")).unwrap();
-        assert!(admission.is_crowded());
+        assert!(admission.is_crowded(ip("10.9.9.9")));
         assert_eq!(admission.connection(ip("10.0.0.3")).unwrap_err(), RefuseReason::Handshakes);
         assert!(b.join() && !c.join());
-        assert_eq!(admission.population(), Population { sessions: 1, handshakes: 2, sources: 2 });
-        drop(b);
+        assert_eq!(
+            admission.population(),
+            Population { sessions: 1, handshakes: 2, closing: 0, sources: 2 }
+        );
+        b.close();
         assert!(c.join());
+        assert_eq!(
+            admission.population(),
+            Population { sessions: 1, handshakes: 1, closing: 1, sources: 2 }
+        );
+        assert_eq!(admission.connection(ip("10.0.0.1")).unwrap_err(), RefuseReason::Address);
+        drop(b);
+        assert!(admission.connection(ip("10.0.0.1")).is_ok());
         drop((a, c));
-        assert_eq!(admission.population(), Population { sessions: 0, handshakes: 0, sources: 0 });
+        assert_eq!(
+            admission.population(),
+            Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 }
+        );
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Backlog {
         while self.bytes > limit
             && let Some(oldest) = self.frames.pop_front()
         {
-            self.bytes -= oldest.len();
+            self.bytes -= cost(&oldest);
             outcome.evicted += 1;
         }
         outcome
@@ -59,9 +59,9 @@ impl Backlog {
     pub(crate) fn drain_into(&mut self, connection: &mut Connection) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(frame) = self.frames.pop_front() {
-            self.bytes -= frame.len();
+            self.bytes -= cost(&frame);
             if let Some(kept) = send(connection, frame, &mut outcome) {
-                self.bytes += kept.len();
+                self.bytes += cost(&kept);
                 self.frames.push_front(kept);
                 break;
             }
@@ -76,9 +76,17 @@ impl Backlog {
     }
 
     fn keep(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.bytes += cost(&frame);
+        // A copy, because the original is part of a packet, and a frame of few
+        // bytes must not hold a whole packet for as long as it waits.
+        self.frames.push_back(Bytes::copy_from_slice(&frame));
     }
+}
+
+/// What a waiting frame takes: its bytes, its handle, and what the allocator
+/// adds.
+fn cost(frame: &Bytes) -> usize {
+    frame.len() + size_of::<Bytes>() + 32
 }
 
 /// Gives the frame back if the connection has no room for it now.

@@ -42,9 +42,12 @@ pub(crate) struct Feedback {
 }
 
 impl Feedback {
-    pub(crate) fn add(&mut self, now: Instant, listener: u16, hearing: Hearing) {
-        self.due.get_or_insert(now + INTERVAL);
+    /// Whether it is the first of its second, which sets [`Self::due`].
+    pub(crate) fn add(&mut self, now: Instant, listener: u16, hearing: Hearing) -> bool {
         self.by_listener.insert(listener, hearing);
+        let is_first = self.due.is_none();
+        self.due.get_or_insert(now + INTERVAL);
+        is_first
     }
 
     /// When the next message is due, if there is anything to say.

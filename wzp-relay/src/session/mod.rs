@@ -80,8 +80,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) connection: Connection,
     pub(crate) phase: Phase,
-    /// Given back when the session ends.
-    pub(crate) permit: Option<Permit>,
+    /// Given back when QUIC forgets the connection.
+    pub(crate) permit: Permit,
     pub(crate) backlog: Backlog,
     pub(crate) feedback: Feedback,
     /// Whether it is on the shard's list of connections to look at.
@@ -133,7 +133,7 @@ impl Session {
             id,
             connection,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
-            permit: Some(permit),
+            permit,
             backlog: Backlog::default(),
             feedback: Feedback::default(),
             is_touched: false,
@@ -147,6 +147,10 @@ impl Session {
             notices: Notices::default(),
             heard: HashMap::new(),
         }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
     }
 
     pub(crate) fn seat(&self) -> Option<Seat> {

@@ -44,6 +44,10 @@ use mail::{Mail, Packet};
 pub use outgoing::{OutPacket, Outgoing};
 use timers::Timers;
 
+/// At most so often does a shard tell a client of an earlier process that its
+/// connection is gone. quinn's 20 ms would take a minute for thousands of them.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
 /// What every shard of a relay has in common.
 #[derive(Clone)]
 pub struct Shared {
@@ -107,7 +111,8 @@ impl Shard {
             .cid_generator(move || {
                 Box::new(ShardCids::new(index, shards, StdRng::from_seed(cid_seed)))
             })
-            .rng_seed(Some(rng.random()));
+            .rng_seed(Some(rng.random()))
+            .min_reset_interval(RESET_INTERVAL);
         let server = Some(shared.server.clone());
         // Path MTU discovery is off for all connections: see wzp-transport.
         let endpoint = Endpoint::new(Arc::new(config), server, false, None);
@@ -184,7 +189,7 @@ impl Shard {
     /// Decides whether a new connection may begin.
     fn accept(&mut self, incoming: Incoming, out: &mut Outgoing) {
         let remote = incoming.remote_address();
-        if self.shared.admission.is_crowded()
+        if self.shared.admission.is_crowded(remote.ip())
             && !incoming.remote_address_validated()
             && incoming.may_retry()
         {
@@ -248,8 +253,8 @@ impl Shard {
             if let Phase::Handshaking { deadline } = session.phase
                 && deadline <= now
             {
-                let text = format!("the handshake took longer than {:?}", limits.handshake_timeout);
-                let close = Close::new(CloseCode::HelloTimeout, text);
+                // QUIC hides the sentence until the handshake is done.
+                let close = Close::new(CloseCode::HelloTimeout, "the handshake took too long");
                 self.end(number, EndReason::HandshakeTimeout, Some(close));
             }
             self.touch(number);
@@ -291,9 +296,9 @@ impl Shard {
         self.mail_out.drain(..)
     }
 
-    /// Connections that have not yet ended.
-    pub fn live_connections(&self) -> usize {
-        self.by_id.len()
+    /// Connections that QUIC still knows, ended ones included.
+    pub fn connections(&self) -> usize {
+        self.endpoint.open_connections().max(self.sessions.iter().flatten().count())
     }
 
     /// Puts a connection on the list of those to look at in this turn.
@@ -348,6 +353,7 @@ impl Shard {
     /// Forwards everything a participant sent.
     fn receive_media(&mut self, number: usize) {
         while let Some(session) = &mut self.sessions[number]
+            && !session.has_ended()
             && let Some(frame) = session.connection.datagrams().recv()
         {
             self.stats.media_packets_received.add(1);
@@ -392,7 +398,7 @@ impl Shard {
     /// The one place where a session ends, whatever the cause. Idempotent.
     fn end(&mut self, number: usize, reason: EndReason, close: Option<Close>) {
         let Some(session) = &mut self.sessions[number] else { return };
-        if let Phase::Ended = session.phase {
+        if session.has_ended() {
             return;
         }
         self.stats.connections_closed[reason].add(1);
@@ -411,7 +417,7 @@ impl Shard {
         let lost = session.backlog.clear();
         self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
         session.phase = Phase::Ended;
-        session.permit = None;
+        session.permit.close();
         if let Some(Close { code, text }) = close {
             session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
         }

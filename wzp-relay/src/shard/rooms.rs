@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tracing::info;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Hello, Limits as WireLimits, ReceiverReport, Welcome, client_message, relay_message,
+    Hello, Limits as WireLimits, Members, ReceiverReport, Welcome, client_message, relay_message,
+    snapshot_parts,
 };
 
 use super::mail::{Admitted, JoinRequest, Mail};
@@ -62,7 +63,7 @@ impl Shard {
             return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
         }
         let Some(session) = &mut self.sessions[number] else { return };
-        if !session.permit.as_mut().is_some_and(|permit| permit.join()) {
+        if !session.permit.join() {
             let text = format!(
                 "this relay has {} sessions, as many as it may have",
                 self.shared.limits.sessions
@@ -147,10 +148,13 @@ impl Shard {
         self.stats.sessions_joined.add(1);
         let (start, wall) = self.shared.epoch;
         let wall = wall + self.now.saturating_duration_since(start);
+        let member_count = members.len() as u32;
+        let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
             session_id: id.0,
             sender_id: sender_id.into(),
-            members,
+            members: parts.next().unwrap_or_default(),
+            member_count,
             room_version: version,
             limits: Some(WireLimits {
                 packets_per_second: limits.packets_per_second,
@@ -168,7 +172,9 @@ impl Shard {
         let remote = session.connection.remote_address();
         info!(session = %id, room = &*name, sender_id, src_ip = %remote.ip().to_canonical(),
               src_port = remote.port(), "session joined");
-        let verdict = session.tell(relay_message::Message::Welcome(welcome));
+        let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
+        let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);
+        let verdict = snapshot.try_for_each(|message| session.tell(message));
         self.touch(number);
         self.settle(number, verdict);
         if let Some(deadline) = self.drain_deadline() {
@@ -245,9 +251,10 @@ impl Shard {
                 continue;
             };
             if let Some(session) = &mut self.sessions[member.connection] {
-                session.feedback.add(self.now, listener, senders[found].1);
-                // Its wake-up may have to come earlier.
-                mark(&mut self.touched, member.connection, session);
+                // The first report of a second sets when the sender is told.
+                if session.feedback.add(self.now, listener, senders[found].1) {
+                    mark(&mut self.touched, member.connection, session);
+                }
             }
         }
     }

@@ -339,6 +339,9 @@ impl Client {
                 self.welcome = Some(welcome);
                 self.joined_at = Some(now);
             }
+            Message::Members(rest) => {
+                self.members.extend(rest.members.into_iter().map(|m| (m.sender_id, m.name)));
+            }
             Message::MemberJoined(joined) => {
                 self.advance(joined.room_version);
                 let member = joined.member.unwrap();

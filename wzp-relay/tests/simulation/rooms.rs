@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wzp_proto::close::CloseCode;
+use wzp_proto::control::Hello;
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{DropReason, EndReason};
 
@@ -130,6 +131,24 @@ fn limits_of_room_and_relay_refuse_with_a_sentence() {
     let codes: Vec<_> = [fifth, sixth].map(|client| world.clients[client].close_code()).into();
     assert!(codes.contains(&None) && codes.contains(&Some(CloseCode::ServerFull)), "{codes:?}");
     assert_eq!(world.population().sessions, 5);
+}
+
+/// Names of 128 bytes make the member list of 600 longer than a message may be.
+#[test]
+fn member_list_longer_than_a_message_comes_in_parts() {
+    let mut world = World::new(19, 2, roomy(), path());
+    for number in 0..600 {
+        let name = format!("{number:0>128}");
+        world.connect(0, Opening::Hello(Hello { name, ..hello(0, number) }));
+        if number % 20 == 0 {
+            world.run_for(Duration::from_millis(5));
+        }
+    }
+    assert!(world.run_until(Duration::from_secs(5), |world| {
+        world.clients.iter().all(|client| client.members.len() == 599)
+    }));
+    let welcome = world.clients[599].welcome.as_ref().unwrap();
+    assert!(welcome.members.len() < 500 && welcome.member_count > 500, "{}", welcome.members.len());
 }
 
 #[test]

@@ -372,10 +372,10 @@ impl World {
 
     /// After everyone has left nothing may remain, and the books must balance.
     pub(crate) fn assert_nothing_left(&self) {
-        let nobody = Population { sessions: 0, handshakes: 0, sources: 0 };
+        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
         assert_eq!(self.population(), nobody);
         assert_eq!(self.sum(|stats| stats.rooms.get()), 0, "rooms");
-        assert_eq!(self.shards.iter().map(Shard::live_connections).sum::<usize>(), 0);
+        assert_eq!(self.shards.iter().map(Shard::connections).sum::<usize>(), 0);
         let closed: u64 = EndReason::ALL.iter().map(|reason| self.closed(*reason)).sum();
         assert_eq!(self.sum(|stats| stats.connections_accepted.get()), closed);
     }
