@@ -6,11 +6,13 @@
 //! * [`room`]: who hears whom
 //! * [`session`]: one participant: life, limits, what waits for it
 //! * [`net`]: sockets and threads around the shards
+//! * [`kernel`]: counting packets in the kernel
 //! * [`metrics`]: every family and its source
 //! * [`admin`]: start, drain, end, and HTTP
 
 pub mod admin;
 pub mod config;
+pub mod kernel;
 pub mod metrics;
 pub mod net;
 pub mod room;

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use hyper::Method;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 use tracing_subscriber::EnvFilter;
+use wzp_relay::admin::flows::show;
 use wzp_relay::admin::serve::serve;
-use wzp_relay::config::{Cli, Config};
+use wzp_relay::admin::socket::ask;
+use wzp_relay::config::{Cli, Command, Config};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -39,5 +42,16 @@ fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
     let config = Config::load(cli)?;
     // Media has threads of its own; this runtime only carries the control plane.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64)))
+    let socket = config.relay.admin_socket();
+    let block =
+        |method, ip| async move { ask(&socket, method, &format!("/block/{ip}")).await.map(|_| ()) };
+    match cli.command.clone() {
+        Some(Command::Flows(options)) => {
+            runtime.block_on(show(&config.relay.admin_socket(), options))
+        }
+        Some(Command::Block { ip }) => runtime.block_on(block(Method::PUT, ip)),
+        Some(Command::Unblock { ip }) => runtime.block_on(block(Method::DELETE, ip)),
+        None => runtime
+            .block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64))),
+    }
 }

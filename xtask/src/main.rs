@@ -1,5 +1,9 @@
 //! The project's commands: `cargo xtask run`, `test`, `setup` and `fuzz`.
 
+mod ebpf;
+mod ebpf_needs;
+mod ebpf_object;
+mod ebpf_rustc;
 mod fuzz;
 mod prerequisites;
 mod project;
@@ -32,14 +36,26 @@ enum Command {
     Setup,
     /// Feed random input to every parser that reads from the network.
     Fuzz(fuzz::Options),
+    /// Build the kernel programs, whose objects are committed.
+    BuildEbpf(ebpf::BuildOptions),
+    /// Show the kernel programs' instructions between their source.
+    Disasm(ebpf::DisasmOptions),
+    /// What the kernel programs cost, per packet and per read of the counters.
+    BenchEbpf,
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = ebpf_rustc::run() {
+        return code;
+    }
     let outcome = match Options::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Test => test::run(),
         Command::Setup => setup::run(),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::BuildEbpf(options) => ebpf::build(&options),
+        Command::Disasm(options) => ebpf::disasm(&options),
+        Command::BenchEbpf => ebpf::bench(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

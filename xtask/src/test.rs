@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use wzp_testbed::skip;
 
+use crate::ebpf;
 use crate::prerequisites::alsa;
 use crate::project::{cargo, succeeds};
 use crate::setup;
@@ -36,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
         let strict = ["--locked", "--", "-D", "warnings"];
         steps.run("lints of live audio", cargo(&[&live[..], &strict].concat()))?;
     }
+    ebpf::check(ci)?;
     // Those who read it work on the project: private items count.
     let private = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
     let mut documentation = cargo(&private);

@@ -14,11 +14,13 @@ use wzp_transport::identity::Identity;
 use wzp_transport::parameters;
 
 use super::http::{self, Pages};
-use crate::config::Config;
+use super::socket;
+use crate::config::{Config, EbpfMode, EbpfSection};
+use crate::kernel::{Accounts, Kernel, Mode, Options};
 use crate::metrics::rooms::RoomCounts;
 use crate::metrics::{ExternalCount, Metrics, Sources};
 use crate::net::run::{self, Shards};
-use crate::net::socket;
+use crate::net::socket as udp;
 use crate::session::admission::{Admission, Population};
 use crate::shard::Shared;
 use crate::shard::mail::Mail;
@@ -41,23 +43,29 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     };
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
-    let sockets = socket::bind(config.relay.listen, count)?;
-    socket::warn_of_small_buffers(&sockets);
+    let sockets = udp::bind(config.relay.listen, count)?;
+    udp::warn_of_small_buffers(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listener = http::bind(config.metrics.listen_addr).await?;
     let metrics_at = listener.local_addr().context("the metrics listener has no address")?;
 
+    let admin = socket::bind(&config.relay.admin_socket())?;
+    let kernel = start_kernel(&config, listening)?;
+    let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
     let shared = shared(&config, &identity, count, started)?;
-    let mut shards = run::start(&shared, sockets).context("cannot start the shards")?;
+    let mut shards = run::start(&shared, sockets, &flows).context("cannot start the shards")?;
     let sources = Sources {
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),
+        accounts,
         admission: shared.admission.clone(),
         draining: Arc::new(AtomicBool::new(false)),
         log_lines_dropped,
         started,
     };
     let pages = Pages { metrics: Metrics::new(sources.clone())?, sources: sources.clone() };
+    // Aborted at the end, so that the socket's file goes.
+    let admin = tokio::spawn(socket::serve(admin, sources.accounts.clone()));
     tokio::spawn(http::serve(listener, Arc::new(pages)));
     announce(listening, metrics_at, &identity)?;
     info!(%listening, metrics = %metrics_at, shards = count, fingerprint = %identity.fingerprint(), "ready");
@@ -73,8 +81,53 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     sources.draining.store(true, Ordering::Relaxed);
     drain(&shards, &sources, config.relay.drain_timeout, &mut signals).await;
     tokio::task::spawn_blocking(move || shards.stop()).await.context("the shards did not stop")?;
+    admin.abort();
+    let _ = admin.await;
     info!("stopped");
     Ok(())
+}
+
+/// Has the kernel count, as far as it is wanted and can be done.
+fn start_kernel(config: &Config, listening: SocketAddr) -> Result<Kernel> {
+    let EbpfSection { mode, interfaces, slots, trace } = &config.ebpf;
+    let nothing_named = interfaces.is_empty();
+    if *mode == EbpfMode::Auto && nothing_named {
+        let names = interfaces_of(listening.ip());
+        info!(
+            "the relay counts by itself; to have the kernel count, name the interface, \
+             for example --interface {}",
+            names.first().map_or("eth0", String::as_str)
+        );
+    }
+    let options = Options {
+        mode: match mode {
+            EbpfMode::Auto if nothing_named => Mode::Off,
+            EbpfMode::Off => Mode::Off,
+            EbpfMode::Auto => Mode::Auto,
+            EbpfMode::Require => Mode::Require,
+        },
+        interfaces: interfaces.clone(),
+        port: listening.port(),
+        capacity: *slots,
+        trace: *trace,
+    };
+    Kernel::start(&options).context("the kernel cannot count (--ebpf require)")
+}
+
+/// The interfaces that carry the address; all but loopback for `[::]`.
+fn interfaces_of(ip: IpAddr) -> Vec<String> {
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let carries = |address: &nix::sys::socket::SockaddrStorage| {
+        let own = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        let own = own.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())));
+        own.is_some_and(|own| own == ip || (ip.is_unspecified() && !own.is_loopback()))
+    };
+    let mut names: Vec<_> = addresses
+        .filter(|interface| interface.address.as_ref().is_some_and(carries))
+        .map(|interface| interface.interface_name)
+        .collect();
+    names.dedup();
+    names
 }
 
 fn shared(config: &Config, identity: &Identity, shards: usize, started: Instant) -> Result<Shared> {

@@ -1,11 +1,12 @@
 //! The command line.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use super::Config;
+use super::{Config, EbpfMode};
+use crate::admin::flows;
 
 /// Media relay for voice over QUIC: participants join a room and the relay
 /// forwards each one's voice to all others.
@@ -19,6 +20,10 @@ time-out) and exit with code 0; a second one exits at once.
 Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage."
 )]
 pub struct Cli {
+    /// Without a command a relay is started.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// UDP address to listen on for participants; without it all addresses,
     /// IPv6 and IPv4, port 4433
     #[arg(long, value_name = "ADDR:PORT", env = "WZP_LISTEN")]
@@ -29,8 +34,18 @@ pub struct Cli {
     #[arg(long, value_name = "PORT", env = "WZP_METRICS_PORT")]
     pub metrics_port: Option<u16>,
 
-    /// Configuration file (TOML) with the sections relay, metrics and limits
-    #[arg(long, value_name = "FILE", env = "WZP_CONFIG")]
+    /// Whether the kernel counts packets: require it, do without it, or count
+    /// there if it can be done; without it auto
+    #[arg(long, value_name = "MODE", env = "WZP_EBPF", value_enum)]
+    pub ebpf: Option<EbpfMode>,
+
+    /// Interface on which the kernel counts; may be given several times. Needs
+    /// CAP_BPF and CAP_NET_ADMIN
+    #[arg(long = "interface", value_name = "NAME", env = "WZP_INTERFACE", value_delimiter = ',')]
+    pub interfaces: Vec<String>,
+
+    /// Configuration file (TOML) with the sections relay, metrics, ebpf and limits
+    #[arg(long, value_name = "FILE", env = "WZP_CONFIG", global = true)]
     pub config: Option<PathBuf>,
 
     /// PEM file with the certificate chain; without one a self-signed identity
@@ -44,7 +59,7 @@ pub struct Cli {
 
     /// Where the self-signed identity is kept; without it /var/lib/wzp-relay for
     /// root, ~/.local/state/wzp-relay for others
-    #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR")]
+    #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR", global = true)]
     pub state_dir: Option<PathBuf>,
 
     /// Threads that forward, each with its own socket; without it one per core
@@ -55,6 +70,23 @@ pub struct Cli {
     /// How long sessions may go on after SIGTERM, for example 30s
     #[arg(long, value_name = "TIME", env = "WZP_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<std::time::Duration>,
+}
+
+/// What can be done with a relay that runs. It is found by its state directory.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show the busiest flows, as the kernel counts them
+    Flows(flows::Options),
+    /// Drop packets from an address before they reach the relay
+    Block {
+        /// IPv4 or IPv6
+        ip: IpAddr,
+    },
+    /// Take packets from a blocked address again
+    Unblock {
+        /// IPv4 or IPv6
+        ip: IpAddr,
+    },
 }
 
 impl Cli {
@@ -75,6 +107,12 @@ impl Cli {
         }
         if let Some(timeout) = self.drain_timeout {
             relay.drain_timeout = timeout;
+        }
+        if let Some(mode) = self.ebpf {
+            config.ebpf.mode = mode;
+        }
+        if !self.interfaces.is_empty() {
+            config.ebpf.interfaces.clone_from(&self.interfaces);
         }
         // A certificate on the command line comes with its own key.
         if self.cert.is_some() || self.key.is_some() {

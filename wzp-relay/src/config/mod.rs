@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use cli::Cli;
+pub use cli::{Cli, Command};
 pub use limits::{Limits, MAX_FRAME_BYTES};
 
 /// Everything that can be set.
@@ -23,6 +23,8 @@ pub struct Config {
     pub relay: RelaySection,
     /// The metrics listener.
     pub metrics: MetricsSection,
+    /// Counting in the kernel.
+    pub ebpf: EbpfSection,
     /// What a peer may do.
     pub limits: Limits,
 }
@@ -55,6 +57,48 @@ pub struct MetricsSection {
     pub listen_addr: SocketAddr,
     /// Most rooms that get series of their own; the others share `_overflow`.
     pub max_room_series: usize,
+}
+
+/// `[ebpf]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EbpfSection {
+    /// Whether the kernel counts packets.
+    pub mode: EbpfMode,
+    /// The interfaces on which it does. None is chosen by itself.
+    pub interfaces: Vec<String>,
+    /// Sessions that can be counted at a time; further ones are unattributed
+    /// (`wzp_ebpf_slots_full_total`). Each takes 0.3 KiB of the kernel's memory.
+    pub slots: u32,
+    /// Whether the programs tell the log about each packet. Costs more than the
+    /// counting.
+    pub trace: bool,
+}
+
+/// `ebpf.mode`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EbpfMode {
+    /// The shards count.
+    Off,
+    /// The kernel counts if it can, else the shards.
+    #[default]
+    Auto,
+    /// The relay does not start if the kernel cannot count.
+    Require,
+}
+
+impl RelaySection {
+    /// Where `wzp-relay flows` and its like find the relay.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.state_dir.join(crate::admin::socket::FILE)
+    }
+}
+
+impl Default for EbpfSection {
+    fn default() -> Self {
+        Self { mode: EbpfMode::Auto, interfaces: Vec::new(), slots: 16_384, trace: false }
+    }
 }
 
 impl Default for RelaySection {
@@ -134,16 +178,33 @@ impl Config {
                 problem: "a certificate needs its key and a key its certificate; give both".into(),
             });
         }
-        if self.relay.cert.is_none() && self.relay.state_dir.as_os_str().is_empty() {
+        if self.relay.state_dir.as_os_str().is_empty() {
             return Err(ConfigError::Value {
                 key: "relay.state_dir",
-                problem: "there is no HOME to keep the identity in; choose a directory".into(),
+                problem: "there is no HOME to keep state in; choose a directory".into(),
             });
         }
         if self.relay.shards > MAX_SHARDS {
             return Err(ConfigError::Value {
                 key: "relay.shards",
                 problem: format!("{} is more than {MAX_SHARDS}", self.relay.shards),
+            });
+        }
+        if !(1..=wzp_common::flow::MAX_CAPACITY).contains(&self.ebpf.slots) {
+            return Err(ConfigError::Value {
+                key: "ebpf.slots",
+                problem: format!(
+                    "{} is not between 1 and {}",
+                    self.ebpf.slots,
+                    wzp_common::flow::MAX_CAPACITY
+                ),
+            });
+        }
+        if self.ebpf.mode == EbpfMode::Require && self.ebpf.interfaces.is_empty() {
+            return Err(ConfigError::Value {
+                key: "ebpf.mode",
+                problem: "\"require\" needs at least one interface; name it with --interface"
+                    .into(),
             });
         }
         self.limits.check()

@@ -1,5 +1,7 @@
 //! The families: name, type, help, labels and source, each in one place.
 
+mod kernel;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -8,16 +10,17 @@ use super::count::Count;
 use super::reason::{PerReason, Reason};
 use super::rooms::RoomTotal;
 use super::stats::ShardStats;
+use crate::kernel::Statistics;
 
-/// One series: its label, if the family has one, and its value.
-type Series = (Option<String>, f64);
+/// One series: a value for each label of the family, and the number.
+type Series = (Vec<String>, f64);
 
 /// One family and where its series come from.
 struct Family {
     name: &'static str,
     kind: MetricType,
     help: &'static str,
-    label: Option<&'static str>,
+    labels: &'static [&'static str],
     series: fn(&Scrape<'_>) -> Vec<Series>,
 }
 
@@ -25,6 +28,7 @@ struct Family {
 struct Scrape<'a> {
     sources: &'a Sources,
     rooms: Vec<RoomTotal>,
+    kernel: Statistics,
 }
 
 impl Scrape<'_> {
@@ -41,18 +45,18 @@ impl Scrape<'_> {
             .map(|reason| {
                 let total: u64 =
                     self.sources.shards.iter().map(|stats| of(stats)[*reason].get()).sum();
-                (Some(reason.name().to_owned()), total as f64)
+                (vec![reason.name().to_owned()], total as f64)
             })
             .collect()
     }
 
     fn by_room(&self, of: impl Fn(&RoomTotal) -> u64) -> Vec<Series> {
-        self.rooms.iter().map(|total| (Some(total.room.to_string()), of(total) as f64)).collect()
+        self.rooms.iter().map(|total| (vec![total.room.to_string()], of(total) as f64)).collect()
     }
 }
 
 fn single(value: f64) -> Vec<Series> {
-    vec![(None, value)]
+    vec![(Vec::new(), value)]
 }
 
 const fn gauge(
@@ -60,7 +64,7 @@ const fn gauge(
     help: &'static str,
     series: fn(&Scrape<'_>) -> Vec<Series>,
 ) -> Family {
-    Family { name, kind: MetricType::GAUGE, help, label: None, series }
+    Family { name, kind: MetricType::GAUGE, help, labels: &[], series }
 }
 
 const fn counter(
@@ -68,14 +72,22 @@ const fn counter(
     help: &'static str,
     series: fn(&Scrape<'_>) -> Vec<Series>,
 ) -> Family {
-    Family { name, kind: MetricType::COUNTER, help, label: None, series }
+    Family { name, kind: MetricType::COUNTER, help, labels: &[], series }
 }
 
 impl Family {
-    const fn by(mut self, label: &'static str) -> Self {
-        self.label = Some(label);
+    const fn by(mut self, labels: &'static [&'static str]) -> Self {
+        self.labels = labels;
         self
     }
+}
+
+/// Every family there is: name, type and labels.
+pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static str, &'static [&'static str])> {
+    FAMILIES.iter().chain(kernel::FAMILIES).map(|family| {
+        let kind = if family.kind == MetricType::COUNTER { "counter" } else { "gauge" };
+        (family.name, kind, family.labels)
+    })
 }
 
 const FAMILIES: &[Family] = &[
@@ -87,16 +99,22 @@ const FAMILIES: &[Family] = &[
     }),
     counter(
         "wzp_relay_packets_forwarded_total",
-        "Media datagrams handed to receivers' connections, by room",
-        |scrape| scrape.by_room(|total| total.packets),
+        "Packets forwarded to the members of a room; wzp_relay_forwarded_source tells what counts them",
+        |scrape| match scrape.sources.accounts.counts_rooms() {
+            true => scrape.by_room(|total| total.wire_packets),
+            false => scrape.by_room(|total| total.packets),
+        },
     )
-    .by("room"),
+    .by(&["room"]),
     counter(
         "wzp_relay_bytes_forwarded_total",
-        "Bytes of media datagrams handed to receivers' connections, headers included, by room",
-        |scrape| scrape.by_room(|total| total.bytes),
+        "Their bytes",
+        |scrape| match scrape.sources.accounts.counts_rooms() {
+            true => scrape.by_room(|total| total.wire_bytes),
+            false => scrape.by_room(|total| total.bytes),
+        },
     )
-    .by("room"),
+    .by(&["room"]),
     gauge(
         "wzp_relay_overflow_rooms",
         "Rooms, counted once per shard, that share the series room=\"_overflow\" because of metrics.max_room_series",
@@ -115,13 +133,13 @@ const FAMILIES: &[Family] = &[
         "QUIC connections refused at their first packet, by reason",
         |scrape| scrape.by_reason(|shard| &shard.connections_refused),
     )
-    .by("reason"),
+    .by(&["reason"]),
     counter(
         "wzp_relay_connections_closed_total",
         "QUIC connections taken on that are over, by reason",
         |scrape| scrape.by_reason(|shard| &shard.connections_closed),
     )
-    .by("reason"),
+    .by(&["reason"]),
     counter(
         "wzp_relay_retries_sent_total",
         "First packets answered with Retry because limits.handshakes was half used up",
@@ -153,13 +171,13 @@ const FAMILIES: &[Family] = &[
     counter("wzp_relay_packets_dropped_total", "Media datagrams dropped, by reason", |scrape| {
         scrape.by_reason(|shard| &shard.packets_dropped)
     })
-    .by("reason"),
+    .by(&["reason"]),
     counter("wzp_relay_udp_packets_received_total", "UDP packets received", |scrape| {
         scrape.sum(|shard| &shard.udp_packets_received)
     }),
     counter(
         "wzp_relay_udp_packets_sent_total",
-        "UDP packets of connections given to the kernel",
+        "UDP packets given to the kernel",
         |scrape| scrape.sum(|shard| &shard.udp_packets_sent),
     ),
     counter(
@@ -187,9 +205,9 @@ const FAMILIES: &[Family] = &[
         single(scrape.sources.started.elapsed().as_secs_f64())
     }),
     gauge("wzp_relay_build_info", "Always 1; the label tells the version", |_| {
-        vec![(Some(env!("CARGO_PKG_VERSION").to_owned()), 1.0)]
+        vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)]
     })
-    .by("version"),
+    .by(&["version"]),
 ];
 
 /// Shows all families of [`FAMILIES`] to the registry.
@@ -202,8 +220,9 @@ impl Families {
     pub(super) fn new(sources: Sources) -> prometheus::Result<Self> {
         let descriptions = FAMILIES
             .iter()
+            .chain(kernel::FAMILIES)
             .map(|family| {
-                let labels = family.label.iter().map(ToString::to_string).collect();
+                let labels = family.labels.iter().map(ToString::to_string).collect();
                 Desc::new(family.name.into(), family.help.into(), labels, Default::default())
             })
             .collect::<Result<_, _>>()?;
@@ -217,15 +236,22 @@ impl Collector for Families {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let scrape = Scrape { sources: &self.sources, rooms: self.sources.rooms.scrape() };
-        FAMILIES.iter().map(|family| family.collect(&scrape)).collect()
+        // The rooms' counts as they are now, not as of the last tick.
+        self.sources.accounts.settle();
+        let scrape = Scrape {
+            sources: &self.sources,
+            rooms: self.sources.rooms.scrape(),
+            kernel: self.sources.accounts.reader().statistics(),
+        };
+        let families = FAMILIES.iter().chain(kernel::FAMILIES);
+        families.map(|family| family.collect(&scrape)).collect()
     }
 }
 
 impl Family {
     fn collect(&self, scrape: &Scrape<'_>) -> MetricFamily {
         let metrics =
-            (self.series)(scrape).into_iter().map(|(label, value)| self.metric(label, value));
+            (self.series)(scrape).into_iter().map(|(labels, value)| self.metric(labels, value));
         let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
@@ -234,14 +260,15 @@ impl Family {
         family
     }
 
-    fn metric(&self, label: Option<String>, value: f64) -> Metric {
+    fn metric(&self, labels: Vec<String>, value: f64) -> Metric {
         let mut metric = Metric::default();
-        if let (Some(name), Some(text)) = (self.label, label) {
+        let pairs = self.labels.iter().zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value(text);
-            metric.set_label(vec![pair]);
-        }
+            pair.set_name((*name).to_owned());
+            pair.set_value(value);
+            pair
+        });
+        metric.set_label(pairs.collect());
         if self.kind == MetricType::COUNTER {
             let mut counter = Counter::default();
             counter.set_value(value);

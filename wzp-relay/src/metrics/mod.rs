@@ -15,8 +15,10 @@ use std::time::Instant;
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use crate::kernel::Accounts;
 use crate::session::admission::Admission;
 use families::Families;
+pub use families::catalogue;
 use rooms::RoomCounts;
 use stats::ShardStats;
 
@@ -30,6 +32,8 @@ pub struct Sources {
     pub shards: Vec<Arc<ShardStats>>,
     /// Forwarding counts per room.
     pub rooms: Arc<RoomCounts>,
+    /// What the kernel counts.
+    pub accounts: Accounts,
     /// The books on connections and sessions.
     pub admission: Arc<Admission>,
     /// Whether the relay takes nobody in any more.

@@ -19,6 +19,11 @@ pub struct RoomCount {
     pub packets: Count,
     /// Their bytes, headers included.
     pub bytes: Count,
+    /// Packets to the members' addresses, counted by the kernel. Written by
+    /// whoever holds the kernel's ledger.
+    pub wire_packets: Count,
+    /// Their bytes, link headers included.
+    pub wire_bytes: Count,
 }
 
 /// A shard's own count of a room, from [`RoomCounts::open`] to
@@ -32,7 +37,7 @@ pub struct RoomHandle {
 }
 
 /// Totals of one room's series.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomTotal {
     /// The room's name, or [`OVERFLOW`].
     pub room: Arc<str>,
@@ -40,6 +45,19 @@ pub struct RoomTotal {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Packets to the members, counted by the kernel.
+    pub wire_packets: u64,
+    /// Their bytes.
+    pub wire_bytes: u64,
+}
+
+impl RoomTotal {
+    fn add(&mut self, count: &RoomCount) {
+        self.packets += count.packets.get();
+        self.bytes += count.bytes.get();
+        self.wire_packets += count.wire_packets.get();
+        self.wire_bytes += count.wire_bytes.get();
+    }
 }
 
 /// All rooms' counts. Locked when a shard opens or closes a room and while a
@@ -63,27 +81,33 @@ struct State {
 #[derive(Debug, Default)]
 struct Series {
     open: Vec<Arc<RoomCount>>,
-    closed_packets: u64,
-    closed_bytes: u64,
+    /// Closed by their shard, but the kernel's ledger may still add to them.
+    closing: Vec<Arc<RoomCount>>,
+    closed: RoomTotal,
     scrapes_left: u8,
 }
 
 impl Series {
     fn total(&self, room: Arc<str>) -> RoomTotal {
-        let sum = |closed, of: fn(&RoomCount) -> u64| {
-            closed + self.open.iter().map(|c| of(c)).sum::<u64>()
-        };
-        RoomTotal {
-            room,
-            packets: sum(self.closed_packets, |count| count.packets.get()),
-            bytes: sum(self.closed_bytes, |count| count.bytes.get()),
-        }
+        let mut total = RoomTotal { room, ..self.closed.clone() };
+        self.open.iter().chain(&self.closing).for_each(|count| total.add(count));
+        total
     }
 
     fn close(&mut self, count: &Arc<RoomCount>) {
-        self.closed_packets += count.packets.get();
-        self.closed_bytes += count.bytes.get();
-        self.open.retain(|open| !Arc::ptr_eq(open, count));
+        let of_shard = |open: &Arc<RoomCount>| Arc::ptr_eq(open, count);
+        self.closing.extend(self.open.extract_if(.., |open| of_shard(open)));
+    }
+
+    /// Folds what nobody adds to any more.
+    fn settle(&mut self) {
+        for count in self.closing.extract_if(.., |count| Arc::strong_count(count) == 1) {
+            self.closed.add(&count);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.open.is_empty() && self.closing.is_empty()
     }
 }
 
@@ -120,7 +144,7 @@ impl RoomCounts {
     }
 
     /// Ends a shard's count: its last member there left.
-    pub fn close(&self, handle: &RoomHandle) {
+    pub fn close(&self, handle: RoomHandle) {
         let mut state = self.state();
         if !handle.own_series {
             state.overflow.close(&handle.count);
@@ -137,13 +161,15 @@ impl RoomCounts {
     /// Totals for one scrape. Ended rooms are shown a last time or two.
     pub fn scrape(&self) -> Vec<RoomTotal> {
         let mut state = self.state();
+        state.series.values_mut().for_each(Series::settle);
+        state.overflow.settle();
         let mut totals: Vec<_> =
             state.series.iter().map(|(room, series)| series.total(room.clone())).collect();
         if state.overflowed {
             totals.push(state.overflow.total(OVERFLOW.into()));
         }
         state.series.retain(|_, series| {
-            let ended = series.open.is_empty();
+            let ended = series.has_ended();
             series.scrapes_left = series.scrapes_left.saturating_sub(u8::from(ended));
             !ended || series.scrapes_left > 0
         });
@@ -181,9 +207,9 @@ mod tests {
         let (one, two) = (counts.open(&"a".into()), counts.open(&"a".into()));
         one.count.packets.add(3);
         two.count.packets.add(4);
-        counts.close(&one);
+        counts.close(one);
         assert_eq!(shown(&counts), [("a".into(), 7)]);
-        counts.close(&two);
+        counts.close(two);
         assert_eq!(shown(&counts), [("a".into(), 7)]);
         assert_eq!(shown(&counts), [("a".into(), 7)]);
         assert_eq!(shown(&counts), []);
@@ -195,7 +221,7 @@ mod tests {
         for round in 1..=3 {
             let room = counts.open(&"a".into());
             room.count.packets.add(5);
-            counts.close(&room);
+            counts.close(room);
             assert_eq!(shown(&counts), [("a".into(), 5 * round)]);
         }
     }
@@ -206,12 +232,12 @@ mod tests {
         let (a, b) = (counts.open(&"a".into()), counts.open(&"b".into()));
         b.count.packets.add(2);
         assert_eq!(counts.overflowing(), 1);
-        counts.close(&b);
+        counts.close(b);
         assert_eq!(counts.overflowing(), 0);
         for _ in 0..4 {
             assert_eq!(shown(&counts), [("a".into(), 0), (OVERFLOW.into(), 2)]);
         }
-        counts.close(&a);
+        counts.close(a);
         counts.open(&"c".into());
         assert_eq!(shown(&counts), [("c".into(), 0), (OVERFLOW.into(), 2)], "a made way for c");
     }
@@ -222,7 +248,7 @@ mod tests {
         for number in 0..1000 {
             let room = counts.open(&format!("room {number}").into());
             assert!(room.own_series);
-            counts.close(&room);
+            counts.close(room);
         }
         assert!(counts.state().series.len() <= 8 && counts.state().ended.len() <= 8);
     }

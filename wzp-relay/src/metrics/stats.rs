@@ -30,7 +30,7 @@ pub struct ShardStats {
     pub packets_dropped: PerReason<DropReason>,
     /// UDP packets received.
     pub udp_packets_received: Count,
-    /// UDP packets given to the kernel.
+    /// UDP packets that the kernel took.
     pub udp_packets_sent: Count,
     /// UDP packets that the kernel did not take.
     pub udp_send_errors: Count,

@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::send_all;
 use crate::metrics::reason::DropReason;
 use crate::metrics::stats::ShardStats;
+use crate::shard::flow::FlowEvent;
 use crate::shard::mail::{Mail, Packet};
 use crate::shard::{Outgoing, Shard, Shared};
 
@@ -41,11 +43,15 @@ pub struct Shards {
     ended: mpsc::UnboundedReceiver<()>,
 }
 
-/// Starts one thread per socket.
+/// Starts one thread per socket; what becomes of flows is told to `flows`.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
-pub fn start(shared: &Shared, sockets: Vec<UdpSocket>) -> io::Result<Shards> {
+pub fn start(
+    shared: &Shared,
+    sockets: Vec<UdpSocket>,
+    flows: &Sender<FlowEvent>,
+) -> io::Result<Shards> {
     let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
     let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
     let (ending, ended) = mpsc::unbounded_channel();
@@ -55,7 +61,7 @@ pub fn start(shared: &Shared, sockets: Vec<UdpSocket>) -> io::Result<Shards> {
         shards.stats.push(shard.stats().clone());
         let ending = Ending(ending.clone());
         let postboxes = shards.postboxes.clone();
-        let worker = Worker::new(shard, socket, mailbox, postboxes)?;
+        let worker = Worker::new(shard, socket, mailbox, postboxes, flows.clone())?;
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
             worker.run();
@@ -100,6 +106,7 @@ struct Worker {
     state: UdpSocketState,
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
+    flows: Sender<FlowEvent>,
     buffers: Vec<Vec<u8>>,
     out: Outgoing,
 }
@@ -110,6 +117,7 @@ impl Worker {
         socket: UdpSocket,
         mailbox: Mailbox,
         postboxes: Vec<Postbox>,
+        flows: Sender<FlowEvent>,
     ) -> io::Result<Self> {
         // Asks the kernel for destination addresses, congestion marks and
         // merged packets (GRO), and forbids fragmentation.
@@ -122,6 +130,7 @@ impl Worker {
             state,
             mailbox,
             postboxes,
+            flows,
             buffers: vec![vec![0; size]; BATCH_SIZE],
             out: Outgoing::default(),
         })
@@ -138,8 +147,13 @@ impl Worker {
             self.shard.flush(now, &mut self.out);
             let lost = send_all(&self.socket, self.out.packets());
             self.stats.udp_send_errors.add(lost);
+            self.stats.udp_packets_sent.add(self.out.packets().len() as u64 - lost);
             self.out.clear();
             self.deliver_mail();
+            for event in self.shard.take_flow_events() {
+                // Nobody counts any more once the relay stops.
+                let _ = self.flows.send(event);
+            }
             if stop {
                 return;
             }

@@ -71,7 +71,7 @@ impl LocalRooms {
         if room.members.is_empty() {
             let room = self.rooms.remove(key);
             self.by_id.remove(&room.id);
-            self.counts.close(&room.forwarded);
+            self.counts.close(room.forwarded);
         }
     }
 

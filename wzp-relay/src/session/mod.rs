@@ -8,6 +8,7 @@ mod meter;
 mod outbox;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -84,6 +85,8 @@ pub(crate) struct Session {
     pub(crate) permit: Permit,
     pub(crate) backlog: Backlog,
     pub(crate) feedback: Feedback,
+    /// The peer's address as last told to whoever counts in the kernel.
+    pub(crate) known_address: Option<SocketAddr>,
     /// Whether it is on the shard's list of connections to look at.
     pub(crate) is_touched: bool,
     control: Option<StreamId>,
@@ -136,6 +139,7 @@ impl Session {
             permit,
             backlog: Backlog::default(),
             feedback: Feedback::default(),
+            known_address: None,
             is_touched: false,
             control: None,
             deframer: Deframer::new(limits.message_bytes as usize),

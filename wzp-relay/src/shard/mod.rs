@@ -9,6 +9,7 @@
 //! first packet: frames for the same receiver leave in one packet.
 
 mod cid;
+pub mod flow;
 pub mod mail;
 mod outgoing;
 mod rooms;
@@ -40,6 +41,7 @@ use crate::session::admission::{Admission, Permit};
 use crate::session::backlog::Outcome;
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
+use flow::FlowEvent;
 use mail::{Mail, Packet};
 pub use outgoing::{OutPacket, Outgoing};
 use timers::Timers;
@@ -83,6 +85,7 @@ pub struct Shard {
     touched: Vec<usize>,
     own_mail: VecDeque<Mail>,
     mail_out: Vec<(ShardIndex, Mail)>,
+    flow_events: Vec<FlowEvent>,
     life: Life,
     rng: StdRng,
     now: Instant,
@@ -128,6 +131,7 @@ impl Shard {
             touched: Vec::new(),
             own_mail: VecDeque::new(),
             mail_out: Vec::new(),
+            flow_events: Vec::new(),
             life: Life::Serving,
             rng,
             now,
@@ -296,6 +300,11 @@ impl Shard {
         self.mail_out.drain(..)
     }
 
+    /// What became of flows, in order.
+    pub fn take_flow_events(&mut self) -> std::vec::Drain<'_, FlowEvent> {
+        self.flow_events.drain(..)
+    }
+
     /// Connections that QUIC still knows, ended ones included.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections().max(self.sessions.iter().flatten().count())
@@ -344,6 +353,9 @@ impl Shard {
             let deadline = self.now + self.shared.limits.hello_timeout;
             session.phase = Phase::AwaitingHello { deadline };
         }
+        let remote = session.connection.remote_address();
+        session.known_address = Some(remote);
+        self.flow_events.push(FlowEvent::Opened { session: session.id, remote });
         if session.connection.datagrams().max_size().is_none() {
             let text = "this client does not take QUIC datagrams (RFC 9221)";
             self.settle(number, Err(Close::new(CloseCode::DatagramsRequired, text)));
@@ -441,7 +453,6 @@ impl Shard {
             if !out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer)) {
                 break;
             }
-            self.stats.udp_packets_sent.add(1);
         }
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
@@ -461,9 +472,18 @@ impl Shard {
             // leave a member behind.
             self.end(number, EndReason::Transport, None);
             self.touched.retain(|touched| *touched != number);
-            self.sessions[number] = None;
+            if let Some(session) = self.sessions[number].take()
+                && session.known_address.is_some()
+            {
+                self.flow_events.push(FlowEvent::Closed { session: session.id });
+            }
             self.timers.forget(number);
             return;
+        }
+        let remote = session.connection.remote_address();
+        if session.known_address.is_some_and(|known| known != remote) {
+            session.known_address = Some(remote);
+            self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
         }
         let wishes = [session.connection.poll_timeout(), session.next_deadline()];
         if let Some(deadline) = wishes.into_iter().flatten().min() {

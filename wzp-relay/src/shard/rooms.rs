@@ -12,6 +12,7 @@ use wzp_proto::control::{
     snapshot_parts,
 };
 
+use super::flow::FlowEvent;
 use super::mail::{Admitted, JoinRequest, Mail};
 use super::{Life, Outgoing, Shard, mark};
 use crate::metrics::reason::DropReason;
@@ -146,6 +147,12 @@ impl Shard {
         let limits = &self.shared.limits;
         session.enter(self.now, Seat { room: key, room_id: room, sender_id }, limits);
         self.stats.sessions_joined.add(1);
+        let room_count = self.rooms.room(key).forwarded.count.clone();
+        self.flow_events.push(FlowEvent::Seated {
+            session: id,
+            name: name.clone(),
+            room: room_count,
+        });
         let (start, wall) = self.shared.epoch;
         let wall = wall + self.now.saturating_duration_since(start);
         let member_count = members.len() as u32;

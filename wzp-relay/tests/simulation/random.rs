@@ -193,6 +193,7 @@ fn change_of_address_keeps_the_session() {
         world.run_for(Duration::from_secs(2));
         for client in &world.clients {
             assert_eq!(client.lost, None);
+            assert!(world.knows_flow_from(client.address), "the kernel would count elsewhere");
             assert_eq!(client.room_version, versions[client.number], "membership changed");
         }
         for listener in [1, 2] {

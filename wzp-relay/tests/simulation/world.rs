@@ -17,7 +17,9 @@ use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{DropReason, EndReason, PerReason, Reason};
 use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::stats::ShardStats;
+use wzp_relay::room::SessionId;
 use wzp_relay::session::admission::{Admission, Population};
+use wzp_relay::shard::flow::FlowEvent;
 use wzp_relay::shard::mail::{Mail, Packet};
 use wzp_relay::shard::{Outgoing, Shard, Shared};
 use wzp_transport::parameters;
@@ -69,6 +71,9 @@ pub(crate) struct World {
     shard_wakes: Vec<Option<Instant>>,
     client_wakes: Vec<Option<Instant>>,
     next_port: u16,
+    /// Flows that are open, as whoever counts in the kernel is told, with the
+    /// peer's address.
+    flows: BTreeMap<SessionId, SocketAddr>,
     /// Digest of every packet's time, direction and size: equal for equal runs.
     trace: DefaultHasher,
 }
@@ -123,6 +128,7 @@ impl World {
             shard_wakes: vec![None; shards],
             client_wakes: Vec::new(),
             next_port: 1024,
+            flows: BTreeMap::new(),
             trace: DefaultHasher::new(),
         }
     }
@@ -276,6 +282,19 @@ impl World {
             });
         }
         out.clear();
+        for event in self.shards[index].take_flow_events() {
+            let known = match event {
+                FlowEvent::Opened { session, remote } => {
+                    self.flows.insert(session, remote).is_none()
+                }
+                FlowEvent::Seated { session, .. } => self.flows.contains_key(&session),
+                FlowEvent::Moved { session, remote } => {
+                    self.flows.insert(session, remote).is_some_and(|before| before != remote)
+                }
+                FlowEvent::Closed { session } => self.flows.remove(&session).is_some(),
+            };
+            assert!(known, "a flow's events are out of order");
+        }
         let mail: Vec<_> = self.shards[index].take_mail().collect();
         for (to, mail) in mail {
             self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
@@ -345,6 +364,11 @@ impl World {
         self.occurrences.insert((at, self.next_number), occurrence);
     }
 
+    /// Whether packets from that address would be counted for a session.
+    pub(crate) fn knows_flow_from(&self, address: SocketAddr) -> bool {
+        self.flows.values().any(|remote| *remote == address)
+    }
+
     /// Digest of all that happened.
     pub(crate) fn trace(&self) -> u64 {
         self.trace.finish()
@@ -375,6 +399,7 @@ impl World {
         let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
         assert_eq!(self.population(), nobody);
         assert_eq!(self.sum(|stats| stats.rooms.get()), 0, "rooms");
+        assert!(self.flows.is_empty(), "flows: {:?}", self.flows);
         assert_eq!(self.shards.iter().map(Shard::connections).sum::<usize>(), 0);
         let closed: u64 = EndReason::ALL.iter().map(|reason| self.closed(*reason)).sum();
         assert_eq!(self.sum(|stats| stats.connections_accepted.get()), closed);

@@ -1,0 +1,126 @@
+//! What the parser reads from: frames at the two kinds of hooks.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use wzp_common::frame::{Cursor, Datagram, parse, parse_plain};
+use wzp_common::reason::{Direction, Reason};
+use wzp_common::size::{Size, SkbLength};
+
+use crate::maps::WZP_PORT;
+
+/// A frame at a hook.
+pub trait Packet: EbpfContext {
+    /// The first bytes, which the program may read by itself.
+    fn head(&self) -> Head;
+
+    /// Copies `buffer.len()` bytes from `offset`, wherever they are.
+    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]>;
+
+    /// What the frame counts for.
+    fn size(&self, datagram: &Datagram) -> Size;
+}
+
+/// The flow of a frame without tags, options and extension headers whose
+/// headers lie in one piece; [`Reason::Short`] for any other.
+#[inline(always)]
+pub fn plain<P: Packet>(packet: &P, direction: Direction) -> Result<Datagram, Reason> {
+    parse_plain(&packet.head(), direction, WZP_PORT.load())
+}
+
+/// The flow of any frame. Each read is a call to the kernel.
+#[inline(always)]
+pub fn any<P: Packet>(packet: &P, direction: Direction) -> Result<Datagram, Reason> {
+    parse(&Copied(packet), direction, WZP_PORT.load())
+}
+
+/// The part of a frame that lies in one piece.
+pub struct Head {
+    start: usize,
+    end: usize,
+}
+
+impl Cursor for Head {
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        let from = self.start + offset;
+        if from + 2 * N > self.end {
+            return None;
+        }
+        // SAFETY: the bytes are before the end, which the verifier checks too.
+        // Frames start at even addresses, and all offsets are even.
+        Some(unsafe { *(from as *const [u16; N]) })
+    }
+}
+
+/// A frame of which each read is a copy.
+struct Copied<'a, P>(&'a P);
+
+impl<P: Packet> Cursor for Copied<'_, P> {
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        self.0.copy(offset)
+    }
+}
+
+impl Packet for XdpContext {
+    #[inline(always)]
+    fn head(&self) -> Head {
+        Head { start: self.data(), end: self.data_end() }
+    }
+
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        let mut words = MaybeUninit::<[u16; N]>::uninit();
+        // SAFETY: the buffer has as many bytes as the call is told.
+        let result = unsafe {
+            bpf_xdp_load_bytes(self.ctx, offset as u32, words.as_mut_ptr().cast(), 2 * N as u32)
+        };
+        // SAFETY: the kernel says that it has written all of it.
+        (result == 0).then(|| unsafe { words.assume_init() })
+    }
+
+    #[inline(always)]
+    fn size(&self, datagram: &Datagram) -> Size {
+        // Native XDP sees frames before any are joined.
+        // SAFETY: the context is the one the kernel gave.
+        let len = unsafe { bpf_xdp_get_buff_len(self.ctx) };
+        Size::of_frame(len, datagram.tag_len)
+    }
+}
+
+impl Packet for TcContext {
+    #[inline(always)]
+    fn head(&self) -> Head {
+        Head { start: self.data(), end: self.data_end() }
+    }
+
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        let mut words = MaybeUninit::<[u16; N]>::uninit();
+        // SAFETY: the buffer has as many bytes as the call is told.
+        let result = unsafe {
+            bpf_skb_load_bytes(
+                self.skb.skb.cast(),
+                offset as u32,
+                words.as_mut_ptr().cast(),
+                2 * N as u32,
+            )
+        };
+        // SAFETY: the kernel says that it has written all of it.
+        (result == 0).then(|| unsafe { words.assume_init() })
+    }
+
+    #[inline(always)]
+    fn size(&self, datagram: &Datagram) -> Size {
+        let skb = self.skb.skb;
+        // SAFETY: the context is the one the kernel gave; it has these fields
+        // since Linux 5.7.
+        let length = unsafe {
+            SkbLength { len: (*skb).len, gso_segs: (*skb).gso_segs, gso_size: (*skb).gso_size }
+        };
+        Size::of_skb(length, datagram.header_len, datagram.tag_len)
+    }
+}

@@ -1,0 +1,313 @@
+//! Programs on interfaces: which hook, and whether the interface is still the
+//! one it was.
+//!
+//! On the way in: XDP in the driver if it can, else TCX. Never generic XDP,
+//! which sees joined frames and cannot tell how many. On the way out: TCX,
+//! behind all others.
+//!
+//! Every attachment is a file descriptor: it ends with the process, however
+//! the process ends.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use tracing::{info, warn};
+
+use super::error::{Error, system_error};
+use super::object::{TCX_EGRESS, TCX_INGRESS, XDP_INGRESS};
+
+/// Where an interface's frames are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// Nowhere.
+    #[default]
+    None,
+    /// On the way in, in the driver.
+    XdpDriver,
+    /// On the way in, behind the driver.
+    TcxIngress,
+    /// On the way out.
+    TcxEgress,
+}
+
+impl Hook {
+    /// All hooks.
+    pub const ALL: [Self; 4] = [Self::None, Self::XdpDriver, Self::TcxIngress, Self::TcxEgress];
+
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::XdpDriver => "xdp-driver",
+            Self::TcxIngress => "tcx-ingress",
+            Self::TcxEgress => "tcx-egress",
+        }
+    }
+}
+
+/// How it is with an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index; `None` while there is no such interface.
+    pub index: Option<u32>,
+    /// What counts frames on their way in.
+    pub rx: Hook,
+    /// What counts frames on their way out.
+    pub tx: Hook,
+    /// Why the driver's own hook is not in use, if so.
+    pub rx_fallback: Option<String>,
+    /// How often the programs were attached: more than once if the interface
+    /// went and came back.
+    pub attached: u64,
+    /// How often they could not be.
+    pub failures: u64,
+    /// Why they are not attached, if so.
+    pub error: Option<String>,
+}
+
+impl InterfaceStatus {
+    /// Whether frames are counted both ways.
+    pub fn is_counting(&self) -> bool {
+        self.rx != Hook::None && self.tx != Hook::None
+    }
+}
+
+/// The interfaces that were named, and the programs on them.
+pub(super) struct Attachments {
+    interfaces: Vec<Interface>,
+    /// Asks for names in the network namespace where the relay started.
+    socket: UnixDatagram,
+}
+
+struct Interface {
+    status: InterfaceStatus,
+    /// Dropping them detaches.
+    links: Vec<FdLink>,
+}
+
+impl Attachments {
+    /// Nothing is attached yet: [`Self::check`] does that.
+    ///
+    /// # Errors
+    /// There is no interface, or one on top of another.
+    pub(super) fn new(names: &[String]) -> Result<Self, Error> {
+        if names.is_empty() {
+            return Err(Error::NoInterface);
+        }
+        let mut interfaces: Vec<Interface> = Vec::new();
+        for name in names {
+            if interfaces.iter().any(|known| known.status.name == *name) {
+                continue;
+            }
+            for other in &interfaces {
+                let other = &other.status.name;
+                stacked(name, other).and_then(|()| stacked(other, name))?;
+            }
+            let status = InterfaceStatus { name: name.clone(), ..InterfaceStatus::default() };
+            interfaces.push(Interface { status, links: Vec::new() });
+        }
+        let socket = UnixDatagram::unbound().map_err(Error::System)?;
+        Ok(Self { interfaces, socket })
+    }
+
+    /// Attaches the programs where they are not, and forgets interfaces that
+    /// are gone. Gives the first error; the status has all of them.
+    ///
+    /// # Errors
+    /// An interface is missing or refuses a program.
+    pub(super) fn check(&mut self, ebpf: &mut Ebpf) -> Result<(), Error> {
+        let mut result = Ok(());
+        for interface in &mut self.interfaces {
+            let index = name_to_index(&self.socket, &interface.status.name).ok();
+            if index == interface.status.index && interface.status.is_counting() {
+                continue;
+            }
+            if let Err(error) = interface.attach(ebpf, index) {
+                result = result.and(Err(error));
+            }
+        }
+        result
+    }
+
+    pub(super) fn status(&self) -> impl Iterator<Item = &InterfaceStatus> {
+        self.interfaces.iter().map(|interface| &interface.status)
+    }
+}
+
+impl Interface {
+    fn attach(&mut self, ebpf: &mut Ebpf, index: Option<u32>) -> Result<(), Error> {
+        let was_counting = self.status.is_counting();
+        // The kernel has detached from an interface that is gone.
+        self.links.clear();
+        let status = &mut self.status;
+        (status.index, status.rx, status.tx) = (index, Hook::None, Hook::None);
+        let outcome = match index {
+            Some(index) => hook_up(ebpf, &self.status.name, index),
+            None => Err(Error::NoSuchInterface { interface: self.status.name.clone() }),
+        };
+        let status = &mut self.status;
+        match outcome {
+            Ok(hooked) => {
+                status.rx = hooked.rx;
+                status.tx = Hook::TcxEgress;
+                status.rx_fallback = hooked.rx_fallback;
+                status.attached += 1;
+                status.error = None;
+                self.links = hooked.links;
+                info!(
+                    interface = status.name,
+                    index,
+                    rx = status.rx.name(),
+                    tx = status.tx.name(),
+                    fallback = status.rx_fallback,
+                    "the kernel counts this interface's packets"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                let sentence = sentence(&error);
+                // Once, not once a second.
+                if was_counting || status.error.as_ref() != Some(&sentence) {
+                    status.failures += 1;
+                    warn!(
+                        interface = status.name,
+                        "the kernel does not count this interface's packets: {sentence}"
+                    );
+                }
+                status.error = Some(sentence);
+                Err(error)
+            }
+        }
+    }
+}
+
+struct Hooked {
+    rx: Hook,
+    rx_fallback: Option<String>,
+    links: Vec<FdLink>,
+}
+
+fn hook_up(ebpf: &mut Ebpf, name: &str, index: u32) -> Result<Hooked, Error> {
+    is_ethernet(name)?;
+    let (rx, rx_fallback, ingress) = match xdp(ebpf, name, index)? {
+        Ok(link) => (Hook::XdpDriver, None, link),
+        Err(reason) => (Hook::TcxIngress, Some(reason), tcx(ebpf, name, Hook::TcxIngress)?),
+    };
+    let egress = tcx(ebpf, name, Hook::TcxEgress)?;
+    Ok(Hooked { rx, rx_fallback, links: vec![ingress, egress] })
+}
+
+/// The driver's hook, or why it cannot be had. Drivers give all kinds of
+/// numbers for that: EOPNOTSUPP without XDP, ERANGE for the MTU, EBUSY for
+/// another program, ENOMEM for lack of queues.
+///
+/// EEXIST means another's generic XDP. Behind that, TCX does not help: the
+/// kernel copies each frame and forgets how long its Ethernet header is, so
+/// programs there start to read at the IP header (seen on Linux 6.18).
+fn xdp(ebpf: &mut Ebpf, name: &str, index: u32) -> Result<Result<FdLink, String>, Error> {
+    let error = |source| attach_error(name, Hook::XdpDriver, source);
+    let program: &mut Xdp = program(ebpf, XDP_INGRESS)?;
+    let link = match program.attach_to_if_index(index, XdpMode::Driver) {
+        Ok(id) => program.take_link(id).map_err(error)?,
+        Err(refused) => {
+            let number = system_error(&refused).and_then(Errno::from_io_error);
+            return match number {
+                Some(Errno::PERM | Errno::NODEV) => Err(error(refused)),
+                Some(Errno::EXIST) => Err(Error::GenericXdp { interface: name.to_owned() }),
+                Some(number) => Ok(Err(io::Error::from(number).to_string())),
+                None => Ok(Err(refused.to_string())),
+            };
+        }
+    };
+    // When the driver gives EINVAL the library tries an older way, which would
+    // outlive the process. It does not tell, and a conversion that fails would
+    // forget to detach; dropping the link detaches.
+    if !format!("{link:?}").contains("FdLink") {
+        drop(link);
+        return Ok(Err(io::Error::from(Errno::INVAL).to_string()));
+    }
+    link.try_into().map(Ok).map_err(|source| outlives(name, Hook::XdpDriver, source))
+}
+
+fn tcx(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<FdLink, Error> {
+    let error = |source| attach_error(name, hook, source);
+    let (program_name, way) = match hook {
+        Hook::TcxEgress => (TCX_EGRESS, TcAttachType::Egress),
+        Hook::TcxIngress | Hook::XdpDriver | Hook::None => (TCX_INGRESS, TcAttachType::Ingress),
+    };
+    let order = match way {
+        // What others drop on the way out has not left.
+        TcAttachType::Egress => LinkOrder::last(),
+        // What others drop on the way in has arrived.
+        TcAttachType::Ingress | TcAttachType::Custom(_) => LinkOrder::first(),
+    };
+    let program: &mut SchedClassifier = program(ebpf, program_name)?;
+    let id =
+        program.attach_with_options(name, way, TcAttachOptions::TcxOrder(order)).map_err(error)?;
+    let link = program.take_link(id).map_err(error)?;
+    link.try_into().map_err(|source| outlives(name, hook, source))
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    Ok(program.try_into()?)
+}
+
+fn attach_error(interface: &str, hook: Hook, source: ProgramError) -> Error {
+    let number = system_error(&source).and_then(Errno::from_io_error);
+    let interface = interface.to_owned();
+    match number {
+        Some(Errno::NODEV) => Error::NoSuchInterface { interface },
+        _ => Error::Attach { interface, hook: hook.name(), source },
+    }
+}
+
+fn outlives(interface: &str, hook: Hook, source: LinkError) -> Error {
+    Error::Outlives { interface: interface.to_owned(), hook: hook.name(), source }
+}
+
+/// The programs look for an Ethernet header. Says nothing where the system does
+/// not tell.
+fn is_ethernet(name: &str) -> Result<(), Error> {
+    /// ARPHRD_ETHER, and ARPHRD_LOOPBACK, which has the header too.
+    const ETHERNET: [&str; 2] = ["1", "772"];
+    let kind = fs::read_to_string(format!("/sys/class/net/{name}/type")).unwrap_or_default();
+    let kind = kind.trim();
+    if kind.is_empty() || ETHERNET.contains(&kind) {
+        return Ok(());
+    }
+    Err(Error::NotEthernet { interface: name.to_owned(), kind: kind.to_owned() })
+}
+
+fn stacked(upper: &str, lower: &str) -> Result<(), Error> {
+    if fs::exists(format!("/sys/class/net/{upper}/lower_{lower}")).unwrap_or(false) {
+        return Err(Error::Stacked { lower: lower.to_owned(), upper: upper.to_owned() });
+    }
+    Ok(())
+}
+
+/// An error and its causes.
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,91 @@
+//! What this process may do and what this kernel can.
+
+use aya::util::KernelVersion;
+
+use super::error::Error;
+
+/// A capability (capabilities(7)).
+struct Capability {
+    name: &'static str,
+    bit: u32,
+    /// Whether CAP_SYS_ADMIN stands for it.
+    of_admin: bool,
+}
+
+/// What loading and attaching take.
+const NEEDED: [Capability; 2] = [
+    Capability { name: "CAP_BPF", bit: 39, of_admin: true },
+    Capability { name: "CAP_NET_ADMIN", bit: 12, of_admin: false },
+];
+
+/// Without it the kernel guards each first write to the stack against
+/// speculation, which makes the programs twice as slow.
+const FAST: Capability = Capability { name: "CAP_PERFMON", bit: 38, of_admin: true };
+
+const ADMIN: u32 = 21;
+
+/// TCX.
+const OLDEST: (u8, u8, u16) = (6, 6, 0);
+
+/// Whether counting in the kernel can work at all.
+///
+/// # Errors
+/// It cannot; says what is missing.
+pub(super) fn check() -> Result<(), Error> {
+    let (major, minor, patch) = OLDEST;
+    let oldest = KernelVersion::new(major, minor, patch);
+    if KernelVersion::current().map_or(true, |version| version < oldest) {
+        return Err(Error::OldKernel { found: release() });
+    }
+    let effective = effective();
+    let missing: Vec<_> =
+        NEEDED.iter().filter(|needed| !has(effective, needed)).map(|needed| needed.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Capabilities { missing: missing.join(" and ") })
+}
+
+/// The name of a capability that would make the programs faster and is not
+/// there.
+pub(super) fn slow_without() -> Option<&'static str> {
+    (!has(effective(), &FAST)).then_some(FAST.name)
+}
+
+fn has(effective: u64, capability: &Capability) -> bool {
+    let bits = 1 << capability.bit | u64::from(capability.of_admin) << ADMIN;
+    effective & bits != 0
+}
+
+fn effective() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn release() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.map_or_else(|_| "of unknown version".to_owned(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_administrator_has_one_of_the_two() {
+        let [bpf, net_admin] = &NEEDED;
+        for (bits, has_bpf, has_net_admin) in [
+            (0, false, false),
+            (1 << 39, true, false),
+            (1 << 12, false, true),
+            (1 << 21, true, false),
+        ] {
+            assert_eq!(
+                (has(bits, bpf), has(bits, net_admin)),
+                (has_bpf, has_net_admin),
+                "{bits:x}"
+            );
+        }
+    }
+}

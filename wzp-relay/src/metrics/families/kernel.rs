@@ -1,0 +1,119 @@
+//! What the kernel counts, and how well.
+
+use wzp_common::reason::Direction;
+
+use super::{Family, Scrape, Series, counter, gauge, single};
+use crate::kernel::{Hook, Totals};
+
+pub(super) const FAMILIES: &[Family] = &[
+    gauge(
+        "wzp_relay_forwarded_source",
+        "1 for what counts wzp_relay_packets_forwarded_total: the kernel (packets on the wire) or the relay itself (media datagrams)",
+        |scrape| {
+            let kernel = scrape.sources.accounts.counts_rooms();
+            let is = |yes| f64::from(u8::from(yes));
+            vec![(vec!["kernel".into()], is(kernel)), (vec!["userspace".into()], is(!kernel))]
+        },
+    )
+    .by(&["source"]),
+    gauge(
+        "wzp_ebpf_counting",
+        "1 while the kernel counts on all interfaces named, else 0",
+        |scrape| single(f64::from(u8::from(scrape.kernel.counting))),
+    ),
+    counter(
+        "wzp_ebpf_load_failures_total",
+        "Times the programs could not be loaded",
+        |scrape| single(scrape.kernel.load_failures as f64),
+    ),
+    gauge(
+        "wzp_ebpf_hook",
+        "1 for the hook that counts on an interface, in each direction",
+        |scrape| {
+            let interfaces = scrape.kernel.interfaces.iter();
+            interfaces
+                .flat_map(|interface| {
+                    let used = |direction: Direction, hook: Hook| {
+                        let labels = [interface.name.as_str(), direction.name(), hook.name()];
+                        (labels.map(String::from).to_vec(), 1.0)
+                    };
+                    [used(Direction::Rx, interface.rx), used(Direction::Tx, interface.tx)]
+                })
+                .collect()
+        },
+    )
+    .by(&["interface", "direction", "hook"]),
+    counter(
+        "wzp_ebpf_attach_failures_total",
+        "Times the programs could not be attached to an interface",
+        |scrape| {
+            let interfaces = scrape.kernel.interfaces.iter();
+            interfaces.map(|i| (vec![i.name.clone()], i.failures as f64)).collect()
+        },
+    )
+    .by(&["interface"]),
+    counter(
+        "wzp_ebpf_packets_total",
+        "Packets of the relay's port; attributed is no for those of no known session",
+        |scrape| by_session(scrape, |totals| (totals.rx_packets, totals.tx_packets)),
+    )
+    .by(&["direction", "attributed"]),
+    counter(
+        "wzp_ebpf_bytes_total",
+        "Their bytes, from the Ethernet header on",
+        |scrape| by_session(scrape, |totals| (totals.rx_bytes, totals.tx_bytes)),
+    )
+    .by(&["direction", "attributed"]),
+    counter(
+        "wzp_ebpf_skipped_packets_total",
+        "Packets that crossed the hook and are in no flow",
+        |scrape| {
+            let reasons = scrape.kernel.reasons.iter();
+            reasons
+                .map(|(direction, reason, count)| {
+                    let labels = vec![direction.name().to_owned(), reason.name().to_owned()];
+                    (labels, *count as f64)
+                })
+                .collect()
+        },
+    )
+    .by(&["direction", "reason"]),
+    gauge("wzp_ebpf_slots_used", "Sessions that have a slot", |scrape| {
+        single(scrape.kernel.slots.used.into())
+    }),
+    gauge("wzp_ebpf_slots_capacity", "Sessions that can have one", |scrape| {
+        single(scrape.kernel.slots.capacity.into())
+    }),
+    counter(
+        "wzp_ebpf_slots_full_total",
+        "Sessions that got no slot because all were used (ebpf.slots)",
+        |scrape| single(scrape.kernel.slots.full as f64),
+    ),
+    counter(
+        "wzp_ebpf_map_errors_total",
+        "Keys that the kernel did not take or give back",
+        |scrape| single(scrape.kernel.slots.map_errors as f64),
+    ),
+    gauge(
+        "wzp_ebpf_program_instructions",
+        "Instructions that the verifier went through, by program",
+        |scrape| {
+            let programs = scrape.kernel.instructions.iter();
+            programs.map(|(name, count)| (vec![(*name).to_owned()], f64::from(*count))).collect()
+        },
+    )
+    .by(&["program"]),
+];
+
+fn by_session(scrape: &Scrape<'_>, of: fn(&Totals) -> (u64, u64)) -> Vec<Series> {
+    let kernel = &scrape.kernel;
+    [("yes", &kernel.attributed), ("no", &kernel.unattributed)]
+        .into_iter()
+        .flat_map(|(attributed, totals)| {
+            let (rx, tx) = of(totals);
+            [(Direction::Rx, rx), (Direction::Tx, tx)].map(|(direction, count)| {
+                (vec![direction.name().to_owned(), attributed.to_owned()], count as f64)
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,17 @@
+//! Counting in the kernel. What needs root says so and is skipped without;
+//! with `CI=true` it fails.
+//!
+//! * `slots`: the state machine of the slots, without a kernel
+//! * `object`: what was built, without a kernel
+//! * `verdict`: the programs, frame by frame
+//! * `network`: the programs on interfaces, with real sockets
+//! * `process`: privileges, and what is left of a killed process
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod network;
+mod object;
+mod process;
+mod slots;
+mod verdict;
