@@ -160,6 +160,11 @@ fn five_rooms_of_four(test: &str, family: Family, listen: &str) {
         value(&scrape, "wzp_ebpf_packets_total", &[("direction", "tx"), ("attributed", "yes")]);
     println!("{heard} frames heard, {rooms} packets to members of rooms, {attributed} to sessions");
     assert_eq!(heard, 20 * 3 * 250);
+    // No packet was lost between the hook and the sockets.
+    for direction in ["rx", "tx"] {
+        let difference = scrape.sum("wzp_ebpf_difference_packets", &[("direction", direction)]);
+        assert_eq!(difference, Some(0.0), "{direction}");
+    }
     // Each session was in one room from its first packet to its last.
     assert_eq!(rooms, attributed);
     assert_eq!(value(&scrape, "wzp_relay_forwarded_source", &[("source", "kernel")]), 1);

@@ -4,6 +4,8 @@ use wzp_common::reason::Direction;
 
 use super::{Family, Scrape, Series, counter, gauge, single};
 use crate::kernel::{Hook, Totals};
+use crate::metrics::count::Count;
+use crate::metrics::stats::ShardStats;
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
@@ -64,6 +66,25 @@ pub(super) const FAMILIES: &[Family] = &[
         |scrape| by_session(scrape, |totals| (totals.rx_bytes, totals.tx_bytes)),
     )
     .by(&["direction", "attributed"]),
+    gauge(
+        "wzp_ebpf_difference_packets",
+        "Packets of the relay's port that the kernel counted, less those that the shards received or sent",
+        |scrape| {
+            if !scrape.sources.accounts.counts_rooms() {
+                return Vec::new();
+            }
+            let shards = |of: fn(&ShardStats) -> &Count| -> f64 {
+                scrape.sources.shards.iter().map(|stats| of(stats).get() as f64).sum()
+            };
+            let counted = scrape.kernel.counted;
+            let received = counted.rx_packets as f64 - shards(|stats| &stats.udp_packets_received);
+            let sent = counted.tx_packets as f64 - shards(|stats| &stats.udp_packets_sent);
+            [(Direction::Rx, received), (Direction::Tx, sent)]
+                .map(|(direction, difference)| (vec![direction.name().to_owned()], difference))
+                .into()
+        },
+    )
+    .by(&["direction"]),
     counter(
         "wzp_ebpf_skipped_packets_total",
         "Packets that crossed the hook and are in no flow",
