@@ -231,6 +231,12 @@ fn flows_are_listed_and_an_address_is_blocked_and_taken_back() {
     let of = |flow: &serde_json::Value, ip: &str| flow["peer"].as_str().unwrap().starts_with(ip);
     assert!(of(busiest, &loud_ip) || of(other, &loud_ip), "{flows}");
     assert!(busiest["room"] == "operators" && other["room"] == "operators", "{flows}");
+    for flow in [busiest, other] {
+        let labels = [("session_id", flow["session"].as_str().unwrap()), ("direction", "tx")];
+        let packets =
+            value(&relay.scrape().unwrap(), "wzp_relay_session_wire_packets_total", &labels);
+        assert!(packets >= flow["tx_packets"].as_u64().unwrap() && packets > 0, "{flow}");
+    }
     let table = control(folder.path(), &["flows", "--once"]);
     assert!(table.starts_with("2 flows, ") && table.contains(&loud_ip), "{table}");
 

@@ -60,6 +60,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
         accounts,
         admission: shared.admission.clone(),
         draining: Arc::new(AtomicBool::new(false)),
+        max_session_series: config.metrics.max_session_series,
         log_lines_dropped,
         started,
     };

@@ -57,6 +57,8 @@ pub struct MetricsSection {
     pub listen_addr: SocketAddr,
     /// Most rooms that get series of their own; the others share `_overflow`.
     pub max_room_series: usize,
+    /// Most sessions that get series of their own: the oldest. 0: none.
+    pub max_session_series: usize,
 }
 
 /// `[ebpf]`
@@ -116,7 +118,11 @@ impl Default for RelaySection {
 
 impl Default for MetricsSection {
     fn default() -> Self {
-        Self { listen_addr: SocketAddr::from(([127, 0, 0, 1], 9090)), max_room_series: 1000 }
+        Self {
+            listen_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            max_room_series: 1000,
+            max_session_series: 1000,
+        }
     }
 }
 

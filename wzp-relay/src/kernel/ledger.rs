@@ -52,12 +52,15 @@ pub struct Flow {
 struct Ledger {
     kernel: Kernel,
     owners: HashMap<u64, Owner>,
+    opened: u64,
 }
 
 /// Whose packets a session's are.
 struct Owner {
     remote: SocketAddr,
     seat: Option<Seat>,
+    /// How many sessions were opened before.
+    order: u64,
 }
 
 /// The room a session's packets count for, and how many already do.
@@ -85,7 +88,7 @@ impl Accounts {
     pub fn start(kernel: Kernel) -> std::io::Result<(Self, Sender<FlowEvent>)> {
         let reader = kernel.reader();
         let counts_rooms = kernel.is_counting();
-        let ledger = Arc::new(Mutex::new(Ledger { kernel, owners: HashMap::new() }));
+        let ledger = Arc::new(Mutex::new(Ledger { kernel, owners: HashMap::new(), opened: 0 }));
         let (sender, events) = channel();
         let accounts = Self { ledger, reader, counts_rooms };
         let keeper = accounts.clone();
@@ -114,7 +117,7 @@ impl Accounts {
         });
     }
 
-    /// All sessions that have a slot, in no order.
+    /// All sessions that have a slot, the oldest first.
     pub fn flows(&self) -> Vec<Flow> {
         let ledger = self.ledger();
         let mut flows = Vec::new();
@@ -122,7 +125,7 @@ impl Accounts {
             let Some(owner) = ledger.owners.get(&session) else { return };
             let room = owner.seat.as_ref().map_or("", |seat| &seat.name);
             let remote = owner.remote;
-            flows.push(Flow {
+            let flow = Flow {
                 session: SessionId(session).to_string(),
                 peer: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
                 room: room.to_owned(),
@@ -130,9 +133,11 @@ impl Accounts {
                 rx_bytes: totals.rx_bytes,
                 tx_packets: totals.tx_packets,
                 tx_bytes: totals.tx_bytes,
-            });
+            };
+            flows.push((owner.order, flow));
         });
-        flows
+        flows.sort_unstable_by_key(|(order, _)| *order);
+        flows.into_iter().map(|(_, flow)| flow).collect()
     }
 
     /// Has the kernel drop packets from `ip`, or take them again.
@@ -175,7 +180,8 @@ impl Ledger {
     fn apply(&mut self, event: FlowEvent, now: Instant) {
         match event {
             FlowEvent::Opened { session, remote } => {
-                self.owners.insert(session.0, Owner { remote, seat: None });
+                self.owners.insert(session.0, Owner { remote, seat: None, order: self.opened });
+                self.opened += 1;
                 self.kernel.open(session.0, remote, now);
             }
             FlowEvent::Seated { session, name, room } => {

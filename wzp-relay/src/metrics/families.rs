@@ -10,7 +10,7 @@ use super::count::Count;
 use super::reason::{PerReason, Reason};
 use super::rooms::RoomTotal;
 use super::stats::ShardStats;
-use crate::kernel::Statistics;
+use crate::kernel::{Flow, Statistics};
 
 /// One series: a value for each label of the family, and the number.
 type Series = (Vec<String>, f64);
@@ -29,6 +29,7 @@ struct Scrape<'a> {
     sources: &'a Sources,
     rooms: Vec<RoomTotal>,
     kernel: Statistics,
+    flows: Vec<Flow>,
 }
 
 impl Scrape<'_> {
@@ -242,6 +243,7 @@ impl Collector for Families {
             sources: &self.sources,
             rooms: self.sources.rooms.scrape(),
             kernel: self.sources.accounts.reader().statistics(),
+            flows: self.sources.accounts.flows(),
         };
         let families = FAMILIES.iter().chain(kernel::FAMILIES);
         families.map(|family| family.collect(&scrape)).collect()

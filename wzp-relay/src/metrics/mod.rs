@@ -38,6 +38,8 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// Whether the relay takes nobody in any more.
     pub draining: Arc<AtomicBool>,
+    /// Most sessions that get series of their own.
+    pub max_session_series: usize,
     /// Log lines that could not be written in time.
     pub log_lines_dropped: ExternalCount,
     /// When the relay started.

@@ -3,7 +3,7 @@
 use wzp_common::reason::Direction;
 
 use super::{Family, Scrape, Series, counter, gauge, single};
-use crate::kernel::{Hook, Totals};
+use crate::kernel::{Flow, Hook, Totals};
 use crate::metrics::count::Count;
 use crate::metrics::stats::ShardStats;
 
@@ -99,6 +99,26 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     )
     .by(&["direction", "reason"]),
+    counter(
+        "wzp_relay_session_wire_packets_total",
+        "Packets of a session, as the kernel counts them",
+        |scrape| by_flow(scrape, |flow| (flow.rx_packets, flow.tx_packets)),
+    )
+    .by(&["session_id", "direction"]),
+    counter(
+        "wzp_relay_session_wire_bytes_total",
+        "Their bytes, from the Ethernet header on",
+        |scrape| by_flow(scrape, |flow| (flow.rx_bytes, flow.tx_bytes)),
+    )
+    .by(&["session_id", "direction"]),
+    gauge(
+        "wzp_relay_session_series_dropped",
+        "Sessions without series of their own because of metrics.max_session_series",
+        |scrape| {
+            let dropped = scrape.flows.len().saturating_sub(scrape.sources.max_session_series);
+            single(dropped as f64)
+        },
+    ),
     gauge("wzp_ebpf_slots_used", "Sessions that have a slot", |scrape| {
         single(scrape.kernel.slots.used.into())
     }),
@@ -125,6 +145,19 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .by(&["program"]),
 ];
+
+/// Both directions of the oldest sessions: those that have series keep them.
+fn by_flow(scrape: &Scrape<'_>, of: fn(&Flow) -> (u64, u64)) -> Vec<Series> {
+    let shown = scrape.flows.iter().take(scrape.sources.max_session_series);
+    shown
+        .flat_map(|flow| {
+            let (rx, tx) = of(flow);
+            [(Direction::Rx, rx), (Direction::Tx, tx)].map(|(direction, count)| {
+                (vec![flow.session.clone(), direction.name().to_owned()], count as f64)
+            })
+        })
+        .collect()
+}
 
 fn by_session(scrape: &Scrape<'_>, of: fn(&Totals) -> (u64, u64)) -> Vec<Series> {
     let kernel = &scrape.kernel;
