@@ -103,7 +103,7 @@ fn settled(relay: &Relay<'_>, host: &Host) -> (Scrape, (Count, Count)) {
 }
 
 /// Five rooms of four: every packet and every byte, both ways, is counted.
-fn five_rooms_of_four(test: &str, family: Family, listen: &str) {
+fn five_rooms_of_four(test: &str, family: Family, listen: &str, hook: &str) {
     if !skip::have_namespaces(test) {
         return;
     }
@@ -116,6 +116,10 @@ fn five_rooms_of_four(test: &str, family: Family, listen: &str) {
         "own" => (relay_host.address(family), 0).into(),
         text => text.parse().unwrap(),
     };
+    // Another relay that was there first has the driver's hook.
+    let first = temporary_state().unwrap();
+    let _first = (hook == "tcx-ingress")
+        .then(|| start_relay(relay_host, (relay_host.address(family), 0).into(), first.path()));
     let relay = start_relay(relay_host, listen, folder.path());
     let clients: Vec<_> = (0..20)
         .map(|number| {
@@ -169,23 +173,32 @@ fn five_rooms_of_four(test: &str, family: Family, listen: &str) {
     assert_eq!(rooms, attributed);
     assert_eq!(value(&scrape, "wzp_relay_forwarded_source", &[("source", "kernel")]), 1);
     assert_eq!(value(&scrape, "wzp_ebpf_counting", &[]), 1);
+    assert_eq!(value(&scrape, "wzp_ebpf_hook", &[("direction", "rx"), ("hook", hook)]), 1);
     relay.stop().unwrap();
 }
 
 #[test]
 fn every_packet_is_counted_over_ipv4() {
-    five_rooms_of_four("every_packet_is_counted_over_ipv4", Family::V4, "own");
+    five_rooms_of_four("every_packet_is_counted_over_ipv4", Family::V4, "own", "xdp-driver");
+}
+
+/// Where another program has the driver's hook, the relay counts behind it.
+#[test]
+fn every_packet_is_counted_behind_another_xdp_program() {
+    let test = "every_packet_is_counted_behind_another_xdp_program";
+    five_rooms_of_four(test, Family::V4, "own", "tcx-ingress");
 }
 
 #[test]
 fn every_packet_is_counted_over_ipv6() {
-    five_rooms_of_four("every_packet_is_counted_over_ipv6", Family::V6, "own");
+    five_rooms_of_four("every_packet_is_counted_over_ipv6", Family::V6, "own", "xdp-driver");
 }
 
 /// A socket for both families sees IPv4 peers under IPv4-mapped addresses.
 #[test]
 fn every_packet_is_counted_of_mapped_addresses() {
-    five_rooms_of_four("every_packet_is_counted_of_mapped_addresses", Family::V4, "[::]:0");
+    let test = "every_packet_is_counted_of_mapped_addresses";
+    five_rooms_of_four(test, Family::V4, "[::]:0", "xdp-driver");
 }
 
 /// What an operator does about a peer that is too loud: finds its flow, blocks
