@@ -260,6 +260,7 @@ fn flows_are_listed_and_an_address_is_blocked_and_taken_back() {
     assert_eq!(blocked(), 0);
     control(folder.path(), &["block", &loud_ip]);
     wait("packets to be dropped", &|| blocked() > 50);
+    assert_eq!(value(&relay.scrape().unwrap(), "wzp_ebpf_blocked_addresses", &[]), 1);
     let silent = received();
     wait("more of them", &|| blocked() > 100);
     assert_eq!(received(), silent, "a blocked peer was heard");

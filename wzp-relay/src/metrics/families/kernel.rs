@@ -130,6 +130,14 @@ pub(super) const FAMILIES: &[Family] = &[
         "Sessions that got no slot because all were used (ebpf.slots)",
         |scrape| single(scrape.kernel.slots.full as f64),
     ),
+    gauge(
+        "wzp_ebpf_unattributed_sessions",
+        "Open sessions whose packets are not counted for them",
+        |scrape| single(scrape.kernel.slots.unattributed_sessions as f64),
+    ),
+    gauge("wzp_ebpf_blocked_addresses", "Addresses that are blocked", |scrape| {
+        single(scrape.kernel.blocked_addresses as f64)
+    }),
     counter(
         "wzp_ebpf_map_errors_total",
         "Keys that the kernel did not take or give back",
