@@ -2,6 +2,7 @@
 //!
 //! * [`identity`]: who a relay is, its certificate and key
 //! * [`trust`]: how a client decides that a relay is the right one
+//! * [`congestion`]: congestion control for voice
 //! * [`parameters`]: QUIC transport parameters fit for voice, for both sides
 //! * [`address`]: `host:port` as users write it
 //! * [`join`]: the client's way into a room
@@ -9,6 +10,7 @@
 //! The relay's own packet loop is not here: it drives `quinn-proto` itself.
 
 pub mod address;
+pub mod congestion;
 pub mod identity;
 pub mod join;
 pub mod parameters;

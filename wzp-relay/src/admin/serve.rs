@@ -53,7 +53,8 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let kernel = start_kernel(&config, listening)?;
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
     let shared = shared(&config, &identity, count, started)?;
-    let mut shards = run::start(&shared, sockets, &flows).context("cannot start the shards")?;
+    let mut shards = run::start(&shared, sockets, config.forward.bundle_window, &flows)
+        .context("cannot start the shards")?;
     let sources = Sources {
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),

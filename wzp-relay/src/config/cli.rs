@@ -67,6 +67,11 @@ pub struct Cli {
           value_parser = clap::value_parser!(u16).range(1..=super::MAX_SHARDS as i64))]
     pub shards: Option<u16>,
 
+    /// How long a busy shard collects frames for the same receiver before they
+    /// leave in one packet, for example 2ms; 0s for not at all
+    #[arg(long, value_name = "TIME", env = "WZP_BUNDLE_WINDOW", value_parser = humantime::parse_duration)]
+    pub bundle_window: Option<std::time::Duration>,
+
     /// How long sessions may go on after SIGTERM, for example 30s
     #[arg(long, value_name = "TIME", env = "WZP_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<std::time::Duration>,
@@ -107,6 +112,9 @@ impl Cli {
         }
         if let Some(timeout) = self.drain_timeout {
             relay.drain_timeout = timeout;
+        }
+        if let Some(window) = self.bundle_window {
+            config.forward.bundle_window = window;
         }
         if let Some(mode) = self.ebpf {
             config.ebpf.mode = mode;

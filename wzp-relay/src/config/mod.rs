@@ -25,6 +25,8 @@ pub struct Config {
     pub metrics: MetricsSection,
     /// Counting in the kernel.
     pub ebpf: EbpfSection,
+    /// How frames are passed on.
+    pub forward: ForwardSection,
     /// What a peer may do.
     pub limits: Limits,
 }
@@ -77,6 +79,17 @@ pub struct EbpfSection {
     pub trace: bool,
 }
 
+/// `[forward]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardSection {
+    /// A shard that is busy lets this much time pass from one turn to the next,
+    /// so that frames for the same receiver leave in one packet. No frame waits
+    /// longer for it on one shard. 0: each frame leaves as soon as it can.
+    #[serde(with = "duration")]
+    pub bundle_window: Duration,
+}
+
 /// `ebpf.mode`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +113,12 @@ impl RelaySection {
 impl Default for EbpfSection {
     fn default() -> Self {
         Self { mode: EbpfMode::Auto, interfaces: Vec::new(), slots: 16_384, trace: false }
+    }
+}
+
+impl Default for ForwardSection {
+    fn default() -> Self {
+        Self { bundle_window: Duration::from_millis(2) }
     }
 }
 
@@ -206,6 +225,15 @@ impl Config {
                 ),
             });
         }
+        if self.forward.bundle_window > MAX_BUNDLE_WINDOW {
+            return Err(ConfigError::Value {
+                key: "forward.bundle_window",
+                problem: format!(
+                    "{:?} is more than {MAX_BUNDLE_WINDOW:?}, the length of a frame of voice",
+                    self.forward.bundle_window
+                ),
+            });
+        }
         if self.ebpf.mode == EbpfMode::Require && self.ebpf.interfaces.is_empty() {
             return Err(ConfigError::Value {
                 key: "ebpf.mode",
@@ -216,6 +244,9 @@ impl Config {
         self.limits.check()
     }
 }
+
+/// Whoever waits longer holds up the next frame of the same talker.
+const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 
 /// A connection id tells the shard by its first byte.
 pub const MAX_SHARDS: usize = 256;

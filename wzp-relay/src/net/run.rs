@@ -24,7 +24,7 @@ use crate::shard::{Outgoing, Shard, Shared};
 
 /// Receive calls in one turn before everything received is sent on. More would
 /// make the first packet wait for the last.
-const RECEIVES_PER_TURN: usize = 4;
+const RECEIVES_PER_TURN: usize = 8;
 
 /// Letters read in one turn, for the same reason.
 const LETTERS_PER_TURN: usize = 1024;
@@ -43,13 +43,15 @@ pub struct Shards {
     ended: mpsc::UnboundedReceiver<()>,
 }
 
-/// Starts one thread per socket; what becomes of flows is told to `flows`.
+/// Starts one thread per socket; what becomes of flows is told to `flows`. A
+/// busy thread lets `bundle_window` pass between turns.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
 pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
+    bundle_window: Duration,
     flows: &Sender<FlowEvent>,
 ) -> io::Result<Shards> {
     let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
@@ -60,8 +62,22 @@ pub fn start(
         let shard = Shard::new(index, shared.clone(), rand::random(), Instant::now());
         shards.stats.push(shard.stats().clone());
         let ending = Ending(ending.clone());
-        let postboxes = shards.postboxes.clone();
-        let worker = Worker::new(shard, socket, mailbox, postboxes, flows.clone())?;
+        // Asks the kernel for destination addresses, congestion marks and
+        // merged packets (GRO), and forbids fragmentation.
+        let state = UdpSocketState::new((&socket).into())?;
+        let buffer = vec![0; MAX_PACKET * state.gro_segments()];
+        let worker = Worker {
+            stats: shard.stats().clone(),
+            shard,
+            socket,
+            state,
+            mailbox,
+            postboxes: shards.postboxes.clone(),
+            flows: flows.clone(),
+            bundle_window,
+            buffers: vec![buffer; BATCH_SIZE],
+            out: Outgoing::default(),
+        };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
             worker.run();
@@ -107,44 +123,33 @@ struct Worker {
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
     flows: Sender<FlowEvent>,
+    bundle_window: Duration,
     buffers: Vec<Vec<u8>>,
     out: Outgoing,
 }
 
-impl Worker {
-    fn new(
-        shard: Shard,
-        socket: UdpSocket,
-        mailbox: Mailbox,
-        postboxes: Vec<Postbox>,
-        flows: Sender<FlowEvent>,
-    ) -> io::Result<Self> {
-        // Asks the kernel for destination addresses, congestion marks and
-        // merged packets (GRO), and forbids fragmentation.
-        let state = UdpSocketState::new((&socket).into())?;
-        let size = MAX_PACKET * state.gro_segments();
-        Ok(Self {
-            stats: shard.stats().clone(),
-            shard,
-            socket,
-            state,
-            mailbox,
-            postboxes,
-            flows,
-            buffers: vec![vec![0; size]; BATCH_SIZE],
-            out: Outgoing::default(),
-        })
-    }
+/// What a turn found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// At most timers.
+    Nothing,
+    /// Packets or mail, and took them all.
+    Something,
+    /// So much that some is left for the next turn.
+    TooMuch,
+}
 
+impl Worker {
     fn run(mut self) {
-        let mut more = false;
+        let mut began = Instant::now();
+        let mut found = Found::Nothing;
         loop {
-            self.wait(more);
-            let now = Instant::now();
-            let stop = self.read_mail(now);
-            more = self.receive(now);
-            self.shard.handle_timeouts(now);
-            self.shard.flush(now, &mut self.out);
+            self.wait(began, found);
+            began = Instant::now();
+            let (mail, stop) = self.read_mail(began);
+            found = mail.max(self.receive(began));
+            self.shard.handle_timeouts(began);
+            self.shard.flush(began, &mut self.out);
             let lost = send_all(&self.socket, self.out.packets());
             self.stats.udp_send_errors.add(lost);
             self.stats.udp_packets_sent.add(self.out.packets().len() as u64 - lost);
@@ -160,13 +165,24 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is something to do; not at all if there is `more`.
-    fn wait(&self, more: bool) {
-        let timeout = match self.shard.next_timeout() {
-            _ if more => Some(Duration::ZERO),
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-            None => None,
-        };
+    /// Sleeps until the next turn has something to do.
+    ///
+    /// When the last one found something, first until the bundle window since
+    /// `began` is over, whatever comes: that is what saves system calls, wakes
+    /// and packets. After a quiet time the first packet is taken at once.
+    fn wait(&self, began: Instant, found: Found) {
+        match found {
+            Found::TooMuch => return,
+            Found::Something => {
+                let rest = self.bundle_window.saturating_sub(began.elapsed());
+                if !rest.is_zero() {
+                    thread::sleep(rest);
+                }
+            }
+            Found::Nothing => {}
+        }
+        let timeout = self.shard.next_timeout();
+        let timeout = timeout.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = [
             PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
@@ -179,33 +195,34 @@ impl Worker {
         }
     }
 
-    /// Whether the thread is to end.
-    fn read_mail(&mut self, now: Instant) -> bool {
+    /// Gives the shard its mail. Whether the thread is to end.
+    fn read_mail(&mut self, now: Instant) -> (Found, bool) {
+        let mut found = Found::Nothing;
         for _ in 0..LETTERS_PER_TURN {
             match self.mailbox.take() {
                 Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
                 Some(Letter::Stop) => {
                     // Whoever is still here is told before the last flush.
                     self.shard.handle_mail(now, Mail::Drain { deadline: now }, &mut self.out);
-                    return true;
+                    return (Found::Something, true);
                 }
-                None => return false,
+                None => return (found, false),
             }
+            found = Found::Something;
         }
-        // The rest is for the next turn, which must not sleep before it.
-        self.postboxes[self.shard.index()].wake();
-        false
+        (Found::TooMuch, false)
     }
 
-    /// Gives the shard what has come. Whether there may be more.
-    fn receive(&mut self, now: Instant) -> bool {
+    /// Gives the shard what has come.
+    fn receive(&mut self, now: Instant) -> Found {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let mut found = Found::Nothing;
         for _ in 0..RECEIVES_PER_TURN {
             let mut slices: Vec<_> = self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             let received = self.state.recv((&self.socket).into(), &mut slices, &mut metas);
             // Errors are an empty socket, or an ICMP message about an earlier
             // packet, which QUIC does not act upon.
-            let Ok(count) = received else { return false };
+            let Ok(count) = received else { return found };
             for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
                 // One allocation per packet: a frame that is held for a slow
                 // receiver must not hold all packets that came with it.
@@ -219,11 +236,12 @@ impl Worker {
                     self.shard.handle_packet(now, packet, &mut self.out);
                 }
             }
+            found = Found::Something;
             if count < BATCH_SIZE {
-                return false;
+                return found;
             }
         }
-        true
+        Found::TooMuch
     }
 
     fn deliver_mail(&mut self) {

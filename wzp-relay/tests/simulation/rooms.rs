@@ -66,6 +66,22 @@ fn five_hundred_clients_lose_nothing() {
     assert_eq!(by_room, forwarded, "rooms' counts and the total disagree");
 }
 
+/// A path that loses packets for other reasons than congestion must not be
+/// taken for a full one: what the congestion window holds back is voice lost.
+#[test]
+fn random_loss_holds_back_no_frame_of_a_hall() {
+    let lossy = Conditions { delay: Duration::from_millis(50), loss: 0.1, ..path() };
+    let mut world = World::new(5, 2, roomy(), path());
+    assemble(&mut world, &[20]);
+    world.conditions = lossy;
+    for talker in 0..14 {
+        world.start_talking(talker, FRAME);
+    }
+    world.run_for(Duration::from_secs(20));
+    assert!(world.sum(|stats| stats.media_packets_forwarded.get()) > 14 * 19 * 800);
+    assert_eq!(world.dropped(DropReason::SendBuffer), 0);
+}
+
 /// What the 129 others hear must not depend on the 130th in any way.
 fn others_hear(attention: Attention, limits: &Limits) -> (World, Vec<Vec<(usize, Heard)>>) {
     let mut world = World::new(7, 2, limits.clone(), path());
