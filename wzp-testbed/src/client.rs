@@ -94,8 +94,17 @@ impl Client {
     /// The program cannot be started.
     pub fn start(launch: &Launch<'_>, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
-        let name = format!("wzp-client {}", launch.name);
-        let process = Process::start(&name, launch.command(&arguments))?;
+        Self::from_command(&launch.name, launch.command(&arguments))
+    }
+
+    /// Starts a client with a command of [`Launch::command`] that has been
+    /// changed since; `name` is how messages call it.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn from_command(name: &str, command: Command) -> Result<Self> {
+        let name = format!("wzp-client {name}");
+        let process = Process::start(&name, command)?;
         Ok(Self { name, process })
     }
 

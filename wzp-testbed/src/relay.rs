@@ -206,7 +206,7 @@ impl Ready {
 }
 
 /// What to connect to on the same host when a program listens on `address`.
-pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
             address.set_ip(Ipv4Addr::LOCALHOST.into())

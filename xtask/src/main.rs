@@ -1,5 +1,6 @@
 //! The project's commands: `cargo xtask run`, `test`, `setup` and `fuzz`.
 
+mod bound;
 mod ebpf;
 mod ebpf_needs;
 mod ebpf_object;
@@ -42,6 +43,9 @@ enum Command {
     Disasm(ebpf::DisasmOptions),
     /// What the kernel programs cost, per packet and per read of the counters.
     BenchEbpf,
+    /// Become a program that ends with this one's parent.
+    #[command(hide = true)]
+    Bound(bound::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(options) => ebpf::build(&options),
         Command::Disasm(options) => ebpf::disasm(&options),
         Command::BenchEbpf => ebpf::bench(),
+        Command::Bound(options) => bound::exec(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -58,7 +58,8 @@ pub(crate) fn command_line(command: &Command) -> String {
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+/// The word as one types it into a shell.
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%[]".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

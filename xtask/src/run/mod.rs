@@ -1,7 +1,10 @@
 //! `cargo xtask run`: a relay, a client that speaks and one that listens, on
 //! this machine.
 
-use std::net::Ipv4Addr;
+mod by_hand;
+mod counts;
+mod place;
+
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,12 +14,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use wzp_testbed::client::{Client, Launch as ClientLaunch, Summary};
 use wzp_testbed::measure::Comparison;
-use wzp_testbed::relay::{Launch, Relay, reachable};
+use wzp_testbed::relay::{Launch, Relay};
 use wzp_testbed::{binaries, speech};
 
+use crate::bound::bound;
 use crate::project::cargo;
 use crate::setup;
 use crate::step::Steps;
+use by_hand::shown;
+use counts::Counter;
+use place::Place;
 
 /// What `cargo xtask run` takes.
 #[derive(Debug, clap::Args)]
@@ -28,11 +35,17 @@ pub(crate) struct Options {
 
 const ROOM: &str = "demo";
 
+const FORWARDED: &str = "wzp_relay_packets_forwarded_total";
+
 /// How long a tone takes the place of speech.
 const TONE: Duration = Duration::from_secs(10);
 
 /// What the clients may take beyond the length of the speech.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long before the end of the speech the flows are shown: they are looked
+/// at for a second, in which the talk must go on.
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::for_building()?;
@@ -40,28 +53,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let packages = ["--package", "wzp-relay", "--package", "wzp-client"];
     steps.run("build", cargo(&[&["build", "--release", "--locked"][..], &packages].concat()))?;
 
+    // Before there is anything that a signal would leave behind.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let target = binaries::target_directory();
-    let demo = Demo { client: target.join("release/wzp-client"), folder: target.join("demo") };
+    let place = Place::choose();
+    let demo = Demo {
+        client: target.join("release/wzp-client"),
+        relay: target.join("release/wzp-relay"),
+        folder: target.join("demo"),
+        place: &place,
+    };
     std::fs::create_dir_all(&demo.folder)
         .with_context(|| format!("cannot make {}", demo.folder.display()))?;
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let launch = Launch {
-        program: target.join("release/wzp-relay"),
-        namespace: None,
-        listen: (Ipv4Addr::UNSPECIFIED, 0).into(),
-        state_dir: demo.folder.join("state"),
-        arguments: ["--drain-timeout", "2s"].map(Into::into).into(),
-    };
-    // Ctrl-C goes to a whole group, and a relay told twice does not drain.
-    let mut command = launch.command();
-    command.process_group(0);
-    let mut relay = Relay::from_command(command, None)?;
-    println!("\nThe relay listens on UDP {}.", relay.listen());
+    let mut relay = demo.start_relay()?;
+    println!("The relay listens on UDP {}.", relay.listen());
+    let counter = Counter::of(&relay)?;
+    counts::print_counter(&relay, counter, place.relay().is_some())?;
 
-    let outcome = demo.talk(&relay, &mut signals)?;
+    let outcome = demo.talk(&relay, counter, &mut signals)?;
     outcome.print(&demo);
-    print_forwarded(&relay)?;
-    demo.print_commands(&relay);
+    counts::print_forwarded(&relay, counter)?;
+    if !options.once {
+        by_hand::print_for_this_relay(&demo, &relay, counter);
+    }
+    by_hand::print_for_another_relay(&demo);
 
     if !options.once {
         wait_for_signal(&mut relay, &mut signals)?;
@@ -73,9 +88,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// What is needed to let two clients talk.
 #[derive(Debug)]
-struct Demo {
+struct Demo<'a> {
     client: PathBuf,
+    relay: PathBuf,
     folder: PathBuf,
+    place: &'a Place,
 }
 
 /// How it went.
@@ -87,7 +104,7 @@ struct Outcome {
     comparison: Option<Comparison>,
 }
 
-impl Demo {
+impl<'a> Demo<'a> {
     fn heard(&self) -> PathBuf {
         self.folder.join("heard.wav")
     }
@@ -96,18 +113,39 @@ impl Demo {
         self.folder.join("said.wav")
     }
 
-    fn launch(&self, relay: &Relay<'_>, name: &str) -> ClientLaunch<'static> {
-        ClientLaunch {
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    fn start_relay(&self) -> Result<Relay<'a>> {
+        let drain = ["--drain-timeout", "2s"].map(Into::into);
+        let launch = Launch {
+            program: self.relay.clone(),
+            namespace: self.place.relay(),
+            listen: self.place.listen(),
+            state_dir: self.state(),
+            arguments: self.place.counting().into_iter().chain(drain).collect(),
+        };
+        // Ctrl-C goes to a whole group, and a relay told twice does not drain.
+        let mut command = bound(&launch.command())?;
+        command.process_group(0);
+        Relay::from_command(command, launch.namespace)
+    }
+
+    fn start_client(&self, relay: &Relay<'_>, name: &str, arguments: &[&str]) -> Result<Client> {
+        let launch = ClientLaunch {
             program: self.client.clone(),
-            namespace: None,
-            relay: reachable(relay.listen()),
+            namespace: self.place.clients(),
+            relay: relay.listen(),
             pin: relay.fingerprint().to_owned(),
             room: ROOM.to_owned(),
             name: name.to_owned(),
-        }
+        };
+        let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+        Client::from_command(name, bound(&launch.command(&arguments))?)
     }
 
-    fn talk(&self, relay: &Relay<'_>, signals: &mut Signals) -> Result<Outcome> {
+    fn talk(&self, relay: &Relay<'_>, counter: Counter, signals: &mut Signals) -> Result<Outcome> {
         let (said, length) = match speech::missing_recordings() {
             None => {
                 let samples = speech::write_reference(&self.said())?;
@@ -121,17 +159,16 @@ impl Demo {
             }
         };
         let heard = self.heard();
-        let listener =
-            Client::start(&self.launch(relay, "listener"), &["--record", text(&heard)?])?;
+        let listener = self.start_client(relay, "listener", &["--record", text(&heard)?])?;
         let (said_path, seconds) = (self.said(), length.as_secs().to_string());
         let voice = match said {
             Some(_) => ["--send-file", text(&said_path)?],
             None => ["--send-tone", &seconds],
         };
         let arguments = [&voice[..], &["--wait-for", "1", "--linger", "1"]].concat();
-        let sender = Client::start(&self.launch(relay, "speaker"), &arguments)?;
+        let sender = self.start_client(relay, "speaker", &arguments)?;
         println!("\nOne client speaks for {:.1} s, another listens:", length.as_secs_f64());
-        show_progress(relay, length, signals)?;
+        self.show_progress(relay, counter, length, signals)?;
         let sender = sender.finish(PATIENCE)?;
         let listener = listener.leave(PATIENCE)?;
         let comparison = match said {
@@ -147,38 +184,39 @@ impl Demo {
         Ok(outcome)
     }
 
-    fn print_commands(&self, relay: &Relay<'_>) {
-        let joined = |role: &str| {
-            format!(
-                "{} --pin {} --room {ROOM} {role} {}",
-                shown(&self.client),
-                relay.fingerprint(),
-                reachable(relay.listen())
-            )
-        };
-        let voice = match self.said().exists() {
-            true => format!("--send-file {}", shown(&self.said())),
-            false => format!("--send-tone {}", TONE.as_secs()),
-        };
-        let record = format!("--record {}", shown(&self.heard()));
-        println!(
-            "\nThe same by hand, each in a terminal of its own; the first ends with Ctrl-C:\n"
-        );
-        println!("  {}", joined(&record));
-        println!("  {}", joined(&format!("{voice} --wait-for 1")));
-        println!(
-            "\nA relay of your own, on the standard ports, with the command for its clients:\n"
-        );
-        println!(
-            "  {} --listen 0.0.0.0:4433 --metrics-port 9090 --state-dir {}",
-            shown(&self.client.with_file_name("wzp-relay")),
-            shown(&self.folder.join("state"))
-        );
+    /// One line a second with what has been forwarded by then, and towards the
+    /// end the flows if the kernel counts them.
+    fn show_progress(
+        &self,
+        relay: &Relay<'_>,
+        counter: Counter,
+        length: Duration,
+        signals: &mut Signals,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let last_look = length.saturating_sub(LAST_LOOK);
+        let mut flows = (counter == Counter::Kernel).then_some(last_look);
+        while start.elapsed() < length {
+            if flows.take_if(|at| start.elapsed() >= *at).is_some() {
+                counts::print_flows(self)?;
+            } else {
+                let left = length.saturating_sub(start.elapsed());
+                std::thread::sleep(Duration::from_secs(1).min(left));
+            }
+            println!(
+                "  {:>4.1} s  {:.0} packets forwarded, counted by {}",
+                start.elapsed().as_secs_f64(),
+                counts::forwarded(relay)?,
+                counter.name()
+            );
+            ensure!(signals.pending().next().is_none(), "interrupted");
+        }
+        Ok(())
     }
 }
 
 impl Outcome {
-    fn print(&self, demo: &Demo) {
+    fn print(&self, demo: &Demo<'_>) {
         let (sent, received) = (self.sender.frames_sent, self.listener.frames_received);
         println!("\n  frames sent      {sent}");
         println!("  frames received  {received}");
@@ -200,38 +238,8 @@ impl Outcome {
     }
 }
 
-/// The path as one would type it here.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
-}
-
 fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
-}
-
-/// One line a second with what the relay has forwarded by then.
-fn show_progress(relay: &Relay<'_>, length: Duration, signals: &mut Signals) -> Result<()> {
-    let start = Instant::now();
-    while start.elapsed() < length {
-        std::thread::sleep(Duration::from_secs(1).min(length.saturating_sub(start.elapsed())));
-        let forwarded = relay.scrape()?.sum(FORWARDED, &[("room", ROOM)]).unwrap_or(0.0);
-        println!("  {:>4.1} s  {forwarded:.0} packets forwarded", start.elapsed().as_secs_f64());
-        ensure!(signals.pending().next().is_none(), "interrupted");
-    }
-    Ok(())
-}
-
-const FORWARDED: &str = "wzp_relay_packets_forwarded_total";
-
-fn print_forwarded(relay: &Relay<'_>) -> Result<()> {
-    let text = relay.get("/metrics")?.body;
-    let address = relay.metrics_address();
-    println!("\nWhat the relay tells (curl -s http://{address}/metrics | grep {FORWARDED}):\n");
-    for line in text.lines().filter(|line| line.starts_with(FORWARDED)) {
-        println!("  {line}");
-    }
-    Ok(())
 }
 
 fn wait_for_signal(relay: &mut Relay<'_>, signals: &mut Signals) -> Result<()> {
