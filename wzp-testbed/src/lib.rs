@@ -1,5 +1,5 @@
 //! What the tests need around the programs under test: networks, processes and
-//! ears. `cargo xtask run` uses the processes too.
+//! ears. `cargo xtask run` uses networks and processes too.
 //!
 //! * [`netns`]: private networks between namespaces of this machine
 //! * [`impair`]: loss, delay, reordering and duplication on those networks
