@@ -38,7 +38,7 @@ pub(crate) struct DisasmOptions {
 }
 
 /// The objects, by the name of the program that they are built from.
-const OBJECTS: [&str; 2] = ["wzp", "empty"];
+const OBJECTS: [&str; 3] = ["wzp", "steer", "empty"];
 
 pub(crate) fn build(options: &BuildOptions) -> Result<()> {
     needs::require(options.install)?;
@@ -95,7 +95,7 @@ pub(crate) fn disasm(options: &DisasmOptions) -> Result<()> {
     if let Some(program) = &options.program {
         command.arg(format!("--disassemble-symbols={program}"));
     }
-    command.arg(committed("wzp"));
+    command.args(["wzp", "steer"].map(committed));
     Steps::default().run("disassemble", command)
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 pub(crate) const VARIABLE: &str = "WZP_XTASK_IS_RUSTC";
 
 /// Crates of this repository.
-const OWN: [&str; 3] = ["wzp_common", "wzp", "empty"];
+const OWN: [&str; 4] = ["wzp_common", "wzp", "steer", "empty"];
 
 /// Does the compiler's work if that is what this process is for.
 pub(crate) fn run() -> Option<ExitCode> {

@@ -21,6 +21,7 @@ use crate::metrics::rooms::RoomCounts;
 use crate::metrics::{ExternalCount, Metrics, Sources};
 use crate::net::run::{self, Shards};
 use crate::net::socket as udp;
+use crate::net::steering;
 use crate::session::admission::{Admission, Population};
 use crate::shard::Shared;
 use crate::shard::mail::Mail;
@@ -44,6 +45,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let sockets = udp::bind(config.relay.listen, count)?;
+    let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
     udp::warn_of_small_buffers(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listener = http::bind(config.metrics.listen_addr).await?;
@@ -59,6 +61,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),
         accounts,
+        steering,
         admission: shared.admission.clone(),
         draining: Arc::new(AtomicBool::new(false)),
         max_session_series: config.metrics.max_session_series,

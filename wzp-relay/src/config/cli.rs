@@ -34,8 +34,8 @@ pub struct Cli {
     #[arg(long, value_name = "PORT", env = "WZP_METRICS_PORT")]
     pub metrics_port: Option<u16>,
 
-    /// Whether the kernel counts packets: require it, do without it, or count
-    /// there if it can be done; without it auto
+    /// Whether the kernel counts packets: require it, do without any eBPF
+    /// program, or count there if it can be done; without it auto
     #[arg(long, value_name = "MODE", env = "WZP_EBPF", value_enum)]
     pub ebpf: Option<EbpfMode>,
 

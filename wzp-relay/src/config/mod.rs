@@ -67,7 +67,7 @@ pub struct MetricsSection {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EbpfSection {
-    /// Whether the kernel counts packets.
+    /// Whether the kernel counts packets, and whether eBPF is used at all.
     pub mode: EbpfMode,
     /// The interfaces on which it does. None is chosen by itself.
     pub interfaces: Vec<String>,
@@ -94,12 +94,14 @@ pub struct ForwardSection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum EbpfMode {
-    /// The shards count.
+    /// No eBPF program: the shards count, and a classic filter steers.
     Off,
-    /// The kernel counts if it can, else the shards.
+    /// The kernel counts if it can, else the shards. Likewise an eBPF program
+    /// steers if it can, else the classic filter.
     #[default]
     Auto,
-    /// The relay does not start if the kernel cannot count.
+    /// The relay does not start if the kernel cannot count. Steering is as with
+    /// `Auto`: the filter chooses the same.
     Require,
 }
 
@@ -249,7 +251,7 @@ impl Config {
 const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 
 /// A connection id tells the shard by its first byte.
-pub const MAX_SHARDS: usize = 256;
+pub const MAX_SHARDS: usize = wzp_common::steering::MAX_SHARDS as usize;
 
 /// Where state is kept when nothing says otherwise: what systemd gives, the
 /// system's place for root, the user's own place for anyone else. Empty if there is none.

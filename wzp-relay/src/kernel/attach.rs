@@ -299,7 +299,7 @@ fn stacked(upper: &str, lower: &str) -> Result<(), Error> {
 }
 
 /// An error and its causes.
-pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

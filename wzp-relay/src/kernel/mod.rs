@@ -28,11 +28,13 @@ use std::time::Instant;
 use tracing::{info, warn};
 use wzp_common::flow::FlowKey;
 
-use attach::{Attachments, sentence};
+use attach::Attachments;
+pub(crate) use attach::sentence;
 pub use attach::{Hook, InterfaceStatus};
 pub use error::Error;
 pub use ledger::{Accounts, Flow};
 use load::{Blocklist, Loaded, load};
+pub(crate) use privilege::has_bpf;
 pub use reader::{Reader, Statistics};
 use reader::{Running as RunningReader, Shared};
 use slots::Slots;

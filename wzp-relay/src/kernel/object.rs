@@ -6,9 +6,12 @@
 struct Aligned<Bytes: ?Sized>(Bytes);
 
 static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../ebpf/wzp.o"));
+static ALIGNED_STEER: &Aligned<[u8]> = &Aligned(*include_bytes!("../../ebpf/steer.o"));
 
-/// The object.
+/// The object with the programs that count.
 pub static OBJECT: &[u8] = &ALIGNED.0;
+/// The object with the program that steers.
+pub static STEER_OBJECT: &[u8] = &ALIGNED_STEER.0;
 
 /// XDP programs receive frames before the rest of the kernel does.
 pub const XDP_INGRESS: &str = "wzp_xdp_ingress";
@@ -17,7 +20,10 @@ pub const TCX_INGRESS: &str = "wzp_tcx_ingress";
 /// And on their way out.
 pub const TCX_EGRESS: &str = "wzp_tcx_egress";
 
-/// All programs.
+/// Programs on a group of sockets choose the one that gets a packet.
+pub const STEER: &str = "wzp_steer";
+
+/// All programs that count.
 pub const PROGRAMS: [&str; 3] = [XDP_INGRESS, TCX_INGRESS, TCX_EGRESS];
 
 pub(super) const FLOWS: &str = "WZP_FLOWS";
@@ -27,3 +33,8 @@ pub(super) const BLOCKED: &str = "WZP_BLOCKED";
 pub(super) const BLOCK_COUNT: &str = "WZP_BLOCK_COUNT";
 pub(super) const LOGS: &str = "AYA_LOGS";
 pub(super) const PORT: &str = "WZP_PORT";
+
+/// The sockets to choose from, by shard.
+pub const SOCKETS: &str = "WZP_SOCKETS";
+/// Their number.
+pub const SHARDS: &str = "WZP_SHARDS";

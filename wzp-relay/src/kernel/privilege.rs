@@ -12,11 +12,12 @@ struct Capability {
     of_admin: bool,
 }
 
-/// What loading and attaching take.
-const NEEDED: [Capability; 2] = [
-    Capability { name: "CAP_BPF", bit: 39, of_admin: true },
-    Capability { name: "CAP_NET_ADMIN", bit: 12, of_admin: false },
-];
+/// What loading any program takes.
+const BPF: Capability = Capability { name: "CAP_BPF", bit: 39, of_admin: true };
+
+/// What loading and attaching the programs that count take.
+const NEEDED: [Capability; 2] =
+    [BPF, Capability { name: "CAP_NET_ADMIN", bit: 12, of_admin: false }];
 
 /// Without it the kernel guards each first write to the stack against
 /// speculation, which makes the programs twice as slow.
@@ -44,6 +45,12 @@ pub(super) fn check() -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Capabilities { missing: missing.join(" and ") })
+}
+
+/// Whether this process may load programs of the kinds that take no further
+/// capability, such as those that choose a socket.
+pub(crate) fn has_bpf() -> bool {
+    has(effective(), &BPF)
 }
 
 /// The name of a capability that would make the programs faster and is not

@@ -11,6 +11,7 @@ use super::reason::{PerReason, Reason};
 use super::rooms::RoomTotal;
 use super::stats::ShardStats;
 use crate::kernel::{Flow, Statistics};
+use crate::net::steering::Steering;
 
 /// One series: a value for each label of the family, and the number.
 type Series = (Vec<String>, f64);
@@ -191,6 +192,15 @@ const FAMILIES: &[Family] = &[
         "UDP packets that came to a shard other than the one their connection id names, and were handed on",
         |scrape| scrape.sum(|shard| &shard.misrouted_packets),
     ),
+    gauge(
+        "wzp_relay_steering",
+        "1 for what steers packets to their shards: an eBPF program, a classic BPF filter, or nothing",
+        |scrape| {
+            let used = |by| f64::from(u8::from(by == scrape.sources.steering));
+            Steering::ALL.map(|by| (vec![by.name().to_owned()], used(by))).into()
+        },
+    )
+    .by(&["by"]),
     gauge("wzp_relay_shards", "Shards that forward", |scrape| {
         single(scrape.sources.shards.len() as f64)
     }),

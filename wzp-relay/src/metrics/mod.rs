@@ -16,6 +16,7 @@ use std::time::Instant;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::kernel::Accounts;
+use crate::net::steering::Steering;
 use crate::session::admission::Admission;
 use families::Families;
 pub use families::catalogue;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub rooms: Arc<RoomCounts>,
     /// What the kernel counts.
     pub accounts: Accounts,
+    /// What steers packets to shards.
+    pub steering: Steering,
     /// The books on connections and sessions.
     pub admission: Arc<Admission>,
     /// Whether the relay takes nobody in any more.

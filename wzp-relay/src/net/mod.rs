@@ -5,7 +5,7 @@ pub mod mailbox;
 pub mod run;
 mod send;
 pub mod socket;
-mod steering;
+pub mod steering;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

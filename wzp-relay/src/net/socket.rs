@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tracing::warn;
 
-use super::{steering, without_ipv6};
+use super::without_ipv6;
 
 /// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
 /// core can forward at all.
@@ -35,8 +35,7 @@ pub enum ListenError {
     },
 }
 
-/// Binds `shards` sockets to the same address and has the kernel steer packets
-/// between them. Port 0 takes a free one.
+/// Binds `shards` sockets to the same address. Port 0 takes a free one.
 ///
 /// # Errors
 /// [`ListenError`] with the address.
@@ -59,13 +58,7 @@ pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, Listen
     }
     let address = alone.local_addr().map_err(failed)?;
     drop(alone);
-    let sockets: Vec<_> =
-        (0..shards).map(|_| open(address, true)).collect::<Result<_, _>>().map_err(failed)?;
-    if let Err(error) = steering::attach(&sockets[0], shards) {
-        // Shards hand on what is not theirs: slower, but nothing is lost.
-        warn!(%error, "the kernel cannot steer packets to shards; they do it themselves");
-    }
-    Ok(sockets)
+    (0..shards).map(|_| open(address, true)).collect::<Result<_, _>>().map_err(failed)
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
@@ -109,40 +102,6 @@ pub fn warn_of_small_buffers(sockets: &[UdpSocket]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A packet whose connection id starts with `id`, in either header form.
-    fn packet(long: bool, id: u8) -> Vec<u8> {
-        let mut packet = if long { vec![0xc0, 0, 0, 0, 1, 8] } else { vec![0x40] };
-        packet.push(id);
-        packet.extend([0; 20]);
-        packet
-    }
-
-    #[test]
-    fn kernel_steers_by_connection_id_and_not_by_address() {
-        for (address, to) in
-            [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::1]:0", "::1")]
-        {
-            let sockets = bind(address.parse().unwrap(), 3).unwrap();
-            let port = sockets[0].local_addr().unwrap().port();
-            for socket in &sockets {
-                socket.set_nonblocking(false).unwrap();
-                socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-            }
-            for id in 0..12 {
-                for long in [false, true] {
-                    // A new sender each time, as after a change of address.
-                    let from = UdpSocket::bind((to, 0)).unwrap();
-                    let sent = packet(long, id);
-                    from.send_to(&sent, (to, port)).unwrap();
-                    let mut received = [0; 100];
-                    let (length, _) =
-                        sockets[usize::from(id) % 3].recv_from(&mut received).unwrap();
-                    assert_eq!(received[..length], sent, "id {id}, long {long}, {address}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn port_of_another_relay_is_refused_however_many_shards_both_have() {

@@ -3,10 +3,13 @@
 //! steers by that byte, so a client that changes its address stays where its
 //! connection is.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
-use std::time::Duration;
+use wzp_common::steering;
 
 use crate::room::ShardIndex;
 
@@ -48,13 +51,12 @@ impl ConnectionIdGenerator for ShardCids {
 }
 
 /// The shard a packet belongs to, by the first byte of its destination
-/// connection id (RFC 8999): ours in a packet of an established connection,
-/// the client's random choice in its first ones, and the same rule for both.
-/// The kernel's filter in `net/steering.rs` computes the same.
+/// connection id: ours in a packet of an established connection, the client's
+/// random choice in its first ones. The kernel steers by the same rule.
 pub(crate) fn shard_of(packet: &[u8], shards: usize) -> Option<ShardIndex> {
-    let first = *packet.first()?;
-    let id_byte = if first & 0x80 == 0 { packet.get(1)? } else { packet.get(6)? };
-    Some(usize::from(*id_byte) % shards)
+    let byte = |offset: u32| packet.get(offset as usize).copied();
+    let shard = steering::shard_of(byte, NonZeroU32::new(shards as u32)?)?;
+    Some(shard as ShardIndex)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Counting in the kernel. What needs root says so and is skipped without;
+//! The programs in the kernel. What needs root says so and is skipped without;
 //! with `CI=true` it fails.
 //!
 //! * `slots`: the state machine of the slots, without a kernel
 //! * `object`: what was built, without a kernel
 //! * `verdict`: the programs, frame by frame
 //! * `network`: the programs on interfaces, with real sockets
+//! * `steering`: the program that chooses a socket
 //! * `process`: privileges, and what is left of a killed process
 
 #![allow(clippy::unwrap_used)]
@@ -14,4 +15,5 @@ mod network;
 mod object;
 mod process;
 mod slots;
+mod steering;
 mod verdict;

@@ -32,6 +32,13 @@ fn child_process() {
 
 /// This program as [`child_process`], under another program.
 pub(crate) fn child(namespace: &Namespace, interfaces: &str, wrapper: &[&str]) -> Command {
+    let mut command = only(namespace, "process::child_process", wrapper);
+    command.env(INTERFACES, interfaces).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// This program with nothing but one of its tests, under another program.
+pub(crate) fn only(namespace: &Namespace, test: &str, wrapper: &[&str]) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match wrapper {
         [] => namespace.command(this),
@@ -41,8 +48,7 @@ pub(crate) fn child(namespace: &Namespace, interfaces: &str, wrapper: &[&str]) -
             command
         }
     };
-    command.args(["--exact", "process::child_process", "--nocapture", "--test-threads=1"]);
-    command.env(INTERFACES, interfaces).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command
 }
 

@@ -1,9 +1,11 @@
-//! Which socket of the group gets a packet: the one of the shard that the
-//! destination connection id names. The filter runs in the kernel, needs no
-//! privileges, and is the classic-BPF twin of `shard::cid::shard_of`.
+//! The rule as a classic-BPF filter, which needs no privileges. It gives the
+//! socket's place in the group: when a socket is closed, the kernel moves the
+//! last one into its place.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+
+use wzp_common::steering::{LONG_HEADER, LONG_HEADER_ID, SHORT_HEADER_ID};
 
 /// Makes the kernel choose among `shards` sockets, in the order in which they
 /// were bound. Attached to one socket it holds for the whole group.
@@ -17,12 +19,10 @@ pub(super) fn attach(socket: &impl AsFd, shards: usize) -> io::Result<()> {
     // load ends the program with 0: shard 0, where it is refused as any other.
     let mut program = [
         op(LOAD_BYTE, 0, 0, 0),
-        // Long header (RFC 8999 section 5.1)? Its id starts at byte 6.
-        op(JUMP_IF_SET, 0x80, 0, 2),
-        op(LOAD_BYTE, 6, 0, 0),
+        op(JUMP_IF_SET, LONG_HEADER.into(), 0, 2),
+        op(LOAD_BYTE, LONG_HEADER_ID, 0, 0),
         op((libc::BPF_JMP | libc::BPF_JA) as u16, 1, 0, 0),
-        // Short header: at byte 1.
-        op(LOAD_BYTE, 1, 0, 0),
+        op(LOAD_BYTE, SHORT_HEADER_ID, 0, 0),
         op(MODULO, shards as u32, 0, 0),
         op(RETURN_A, 0, 0, 0),
     ];

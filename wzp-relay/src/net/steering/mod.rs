@@ -1,0 +1,213 @@
+//! Which socket of the group gets a packet: the one of the shard that the
+//! destination connection id names (`wzp_common::steering`). The kernel decides,
+//! by an eBPF program where that is allowed, else by a classic-BPF filter; both
+//! choose the same.
+
+mod classic;
+mod ebpf;
+
+use std::net::UdpSocket;
+
+use tracing::{info, warn};
+
+use crate::kernel::sentence;
+
+/// What steers packets to shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// The eBPF program.
+    Ebpf,
+    /// The classic-BPF filter.
+    Classic,
+    /// Nothing: there is one shard, or they have to hand packets on.
+    None,
+}
+
+impl Steering {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Ebpf, Self::Classic, Self::None];
+
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ebpf => "ebpf",
+            Self::Classic => "classic",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Has the kernel steer packets between the sockets of a group, the first for
+/// shard 0 and so on, for as long as they are open. `ebpf`: whether that may be
+/// an eBPF program.
+pub fn start(sockets: &[UdpSocket], ebpf: bool) -> Steering {
+    let [first, _, ..] = sockets else { return Steering::None };
+    let refused = match ebpf.then(|| ebpf::attach(sockets)) {
+        Some(Ok(())) => {
+            info!("an eBPF program steers packets to shards");
+            return Steering::Ebpf;
+        }
+        Some(Err(error)) => Some(sentence(&error)),
+        None => None,
+    };
+    match classic::attach(first, sockets.len()) {
+        Ok(()) => {
+            info!(no_ebpf = refused, "a classic BPF filter steers packets to shards");
+            Steering::Classic
+        }
+        Err(error) => {
+            // Shards hand on what is not theirs: slower, but nothing is lost.
+            warn!(%error, "the kernel cannot steer packets to shards; they do it themselves");
+            Steering::None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quinn_udp::{Transmit, UdpSocketState};
+    use wzp_testbed::skip;
+
+    use super::*;
+    use crate::net::socket::bind;
+
+    /// What arrives and where it belongs, for three shards.
+    fn cases() -> Vec<(String, Vec<u8>, usize)> {
+        let mut cases = Vec::new();
+        for id in 0..12 {
+            let shard = usize::from(id) % 3;
+            let short = [&[0x40, id][..], &[0; 20]].concat();
+            let long = [&[0xc0, 0, 0, 0, 1, 8, id][..], &[0; 20]].concat();
+            cases.push((format!("short header, id {id}"), short, shard));
+            cases.push((format!("long header, id {id}"), long, shard));
+        }
+        cases.push(("short header that ends with the id".into(), vec![0x40, 5], 2));
+        cases.push(("long header that ends with it".into(), vec![0xc0, 0, 0, 0, 1, 8, 4], 1));
+        for (case, packet) in [
+            ("nothing", &[][..]),
+            ("short header without an id", &[0x40]),
+            ("long header without an id", &[0xc0, 0, 0, 0, 1, 0]),
+        ] {
+            cases.push((case.into(), packet.into(), 0));
+        }
+        cases
+    }
+
+    /// Every packet comes from another port, as after a change of address.
+    fn packets_go_where_their_ids_say(wanted: Steering) {
+        for (address, to) in
+            [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::1]:0", "::1")]
+        {
+            let sockets = bind(address.parse().unwrap(), 3).unwrap();
+            assert_eq!(start(&sockets, wanted == Steering::Ebpf), wanted);
+            let port = sockets[0].local_addr().unwrap().port();
+            for socket in &sockets {
+                socket.set_nonblocking(false).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            }
+            for (case, sent, shard) in cases() {
+                let from = UdpSocket::bind((to, 0)).unwrap();
+                from.send_to(&sent, (to, port)).unwrap();
+                let mut received = [0; 100];
+                let (length, _) = sockets[shard]
+                    .recv_from(&mut received)
+                    .unwrap_or_else(|error| panic!("{case}, {address}: {error}"));
+                assert_eq!(received[..length], sent, "{case}, {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_steers_by_connection_id_and_not_by_address() {
+        packets_go_where_their_ids_say(Steering::Classic);
+    }
+
+    #[test]
+    fn the_program_steers_by_connection_id_and_not_by_address() {
+        if skip::have_namespaces("the_program_steers_by_connection_id_and_not_by_address") {
+            packets_go_where_their_ids_say(Steering::Ebpf);
+        }
+    }
+
+    /// The kernel looks for the socket once for packets that it has merged: on
+    /// loopback, for those that were sent merged.
+    fn merged_packets_go_where_the_first_belongs(wanted: Steering) {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(start(&sockets, wanted == Steering::Ebpf), wanted);
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let packets: Vec<_> = (0..6).map(|id| [&[0x40, id][..], &[0; 20]].concat()).collect();
+        let batch = Transmit {
+            destination: sockets[0].local_addr().unwrap(),
+            ecn: None,
+            contents: &packets.concat(),
+            segment_size: Some(packets[0].len()),
+            src_ip: None,
+        };
+        UdpSocketState::new((&from).into()).unwrap().try_send((&from).into(), &batch).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        sockets[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for sent in packets {
+            let mut received = [0; 100];
+            let (length, _) = sockets[0].recv_from(&mut received).unwrap();
+            assert_eq!(received[..length], sent);
+        }
+    }
+
+    #[test]
+    fn merged_packets_go_where_the_first_belongs_under_the_filter() {
+        merged_packets_go_where_the_first_belongs(Steering::Classic);
+    }
+
+    #[test]
+    fn merged_packets_go_where_the_first_belongs_under_the_program() {
+        if skip::have_namespaces("merged_packets_go_where_the_first_belongs_under_the_program") {
+            merged_packets_go_where_the_first_belongs(Steering::Ebpf);
+        }
+    }
+
+    #[test]
+    fn one_shard_needs_no_steering() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        assert_eq!(start(&sockets, true), Steering::None);
+    }
+
+    /// With the filter, the last socket takes the place of the closed one, and
+    /// its own packets go to whichever their addresses say.
+    #[test]
+    fn with_the_program_a_closed_socket_changes_nothing_for_the_others() {
+        let test = "with_the_program_a_closed_socket_changes_nothing_for_the_others";
+        if !skip::have_namespaces(test) {
+            return;
+        }
+        let mut sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(start(&sockets, true), Steering::Ebpf);
+        let to = sockets[0].local_addr().unwrap();
+        drop(sockets.remove(0));
+        for socket in &sockets {
+            socket.set_nonblocking(false).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        for (case, sent, shard) in cases().iter().filter(|(.., shard)| *shard > 0) {
+            let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+            from.send_to(sent, to).unwrap();
+            let mut received = [0; 100];
+            let (length, _) = sockets[shard - 1]
+                .recv_from(&mut received)
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(received[..length], *sent, "{case}");
+        }
+    }
+
+    #[test]
+    fn sockets_that_share_no_port_are_refused_with_a_reason() {
+        if !skip::have_namespaces("sockets_that_share_no_port_are_refused_with_a_reason") {
+            return;
+        }
+        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let error = sentence(&ebpf::attach(&sockets).unwrap_err());
+        assert!(error.contains("Invalid argument"), "{error}");
+        assert_eq!(start(&sockets, true), Steering::None);
+    }
+}
