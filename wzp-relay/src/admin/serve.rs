@@ -55,8 +55,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let kernel = start_kernel(&config, listening)?;
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
     let shared = shared(&config, &identity, count, started)?;
-    let mut shards = run::start(&shared, sockets, config.forward.bundle_window, &flows)
-        .context("cannot start the shards")?;
+    let mut shards = run::start(&shared, sockets, &flows).context("cannot start the shards")?;
     let sources = Sources {
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),
@@ -145,6 +144,8 @@ fn shared(config: &Config, identity: &Identity, shards: usize, started: Instant)
         reset_key: identity.reset_key(),
         admission: Admission::new(&limits),
         rooms: Arc::new(RoomCounts::new(config.metrics.max_room_series)),
+        // The other half passes between turns, before the shard has the frame.
+        hold: config.forward.bundle_window / 2,
         epoch: (started, SystemTime::now()),
         limits,
     })

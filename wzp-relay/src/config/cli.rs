@@ -67,8 +67,8 @@ pub struct Cli {
           value_parser = clap::value_parser!(u16).range(1..=super::MAX_SHARDS as i64))]
     pub shards: Option<u16>,
 
-    /// How long a busy shard collects frames for the same receiver before they
-    /// leave in one packet, for example 2ms; 0s for not at all
+    /// How long a frame may wait for others to the same receiver, to leave in one
+    /// packet, for example 2ms; 0s for not at all
     #[arg(long, value_name = "TIME", env = "WZP_BUNDLE_WINDOW", value_parser = humantime::parse_duration)]
     pub bundle_window: Option<std::time::Duration>,
 

@@ -83,9 +83,9 @@ pub struct EbpfSection {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForwardSection {
-    /// A shard that is busy lets this much time pass from one turn to the next,
-    /// so that frames for the same receiver leave in one packet. No frame waits
-    /// longer for it on one shard. 0: each frame leaves as soon as it can.
+    /// How long a frame may wait in the relay for others to the same receiver, to
+    /// leave with them in one packet. It does not wait when the packet is full
+    /// or nobody else talks. 0: frames leave as soon as they can.
     #[serde(with = "duration")]
     pub bundle_window: Duration,
 }

@@ -183,6 +183,11 @@ const FAMILIES: &[Family] = &[
         |scrape| scrape.sum(|shard| &shard.udp_packets_sent),
     ),
     counter(
+        "wzp_relay_udp_packets_with_media_total",
+        "UDP packets made that carry media; forwarded media datagrams divided by these is what bundling gives",
+        |scrape| scrape.sum(|shard| &shard.udp_packets_with_media),
+    ),
+    counter(
         "wzp_relay_udp_send_errors_total",
         "UDP packets that the kernel did not take",
         |scrape| scrape.sum(|shard| &shard.udp_send_errors),

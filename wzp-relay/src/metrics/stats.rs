@@ -32,6 +32,8 @@ pub struct ShardStats {
     pub udp_packets_received: Count,
     /// UDP packets that the kernel took.
     pub udp_packets_sent: Count,
+    /// UDP packets made that carry media.
+    pub udp_packets_with_media: Count,
     /// UDP packets that the kernel did not take.
     pub udp_send_errors: Count,
     /// UDP packets that came to this shard though their connection id names

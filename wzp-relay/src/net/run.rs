@@ -1,5 +1,6 @@
 //! The loop around one shard: wait, receive, let the shard work, send.
 
+use std::array;
 use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -43,15 +44,13 @@ pub struct Shards {
     ended: mpsc::UnboundedReceiver<()>,
 }
 
-/// Starts one thread per socket; what becomes of flows is told to `flows`. A
-/// busy thread lets `bundle_window` pass between turns.
+/// Starts one thread per socket; what becomes of flows is told to `flows`.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
 pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
-    bundle_window: Duration,
     flows: &Sender<FlowEvent>,
 ) -> io::Result<Shards> {
     let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
@@ -65,7 +64,7 @@ pub fn start(
         // Asks the kernel for destination addresses, congestion marks and
         // merged packets (GRO), and forbids fragmentation.
         let state = UdpSocketState::new((&socket).into())?;
-        let buffer = vec![0; MAX_PACKET * state.gro_segments()];
+        let size = MAX_PACKET * state.gro_segments();
         let worker = Worker {
             stats: shard.stats().clone(),
             shard,
@@ -74,8 +73,8 @@ pub fn start(
             mailbox,
             postboxes: shards.postboxes.clone(),
             flows: flows.clone(),
-            bundle_window,
-            buffers: vec![buffer; BATCH_SIZE],
+            pause: shared.hold,
+            buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -123,8 +122,9 @@ struct Worker {
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
     flows: Sender<FlowEvent>,
-    bundle_window: Duration,
-    buffers: Vec<Vec<u8>>,
+    /// What a busy thread lets pass between turns.
+    pause: Duration,
+    buffers: [Vec<u8>; BATCH_SIZE],
     out: Outgoing,
 }
 
@@ -167,14 +167,14 @@ impl Worker {
 
     /// Sleeps until the next turn has something to do.
     ///
-    /// When the last one found something, first until the bundle window since
-    /// `began` is over, whatever comes: that is what saves system calls, wakes
-    /// and packets. After a quiet time the first packet is taken at once.
+    /// When the last one found something, first until the pause since it began
+    /// is over, whatever comes: one turn for many packets saves system calls and
+    /// wakes. After a quiet time the first packet is taken at once.
     fn wait(&self, began: Instant, found: Found) {
         match found {
             Found::TooMuch => return,
             Found::Something => {
-                let rest = self.bundle_window.saturating_sub(began.elapsed());
+                let rest = self.pause.saturating_sub(began.elapsed());
                 if !rest.is_zero() {
                     thread::sleep(rest);
                 }
@@ -218,7 +218,7 @@ impl Worker {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut found = Found::Nothing;
         for _ in 0..RECEIVES_PER_TURN {
-            let mut slices: Vec<_> = self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let mut slices = self.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
             let received = self.state.recv((&self.socket).into(), &mut slices, &mut metas);
             // Errors are an empty socket, or an ICMP message about an earlier
             // packet, which QUIC does not act upon.

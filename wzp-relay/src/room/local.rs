@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -30,6 +31,23 @@ pub(crate) struct LocalRoom {
     /// The other shards that have members.
     pub(crate) other_shards: Vec<ShardIndex>,
     pub(crate) forwarded: RoomHandle,
+    pub(crate) talkers: Talkers,
+}
+
+/// Who has talked lately, here or on another shard.
+#[derive(Debug, Default)]
+pub(crate) struct Talkers(Vec<(u16, Instant)>);
+
+/// Whoever sent no frame for so long does not talk: five frames of 20 ms.
+pub(crate) const TALKS_ON: Duration = Duration::from_millis(100);
+
+impl Talkers {
+    /// `sender` talks now; how many do, it included.
+    pub(crate) fn heard(&mut self, sender: u16, now: Instant) -> usize {
+        self.0.retain(|(other, at)| *other != sender && now.duration_since(*at) < TALKS_ON);
+        self.0.push((sender, now));
+        self.0.len()
+    }
 }
 
 /// All rooms with members on one shard.
@@ -57,7 +75,13 @@ impl LocalRooms {
         let key = *self.by_id.entry(id).or_insert_with(|| {
             let forwarded = self.counts.open(name);
             let (members, other_shards) = (Vec::new(), Vec::new());
-            self.rooms.insert(LocalRoom { id, members, other_shards, forwarded })
+            self.rooms.insert(LocalRoom {
+                id,
+                members,
+                other_shards,
+                forwarded,
+                talkers: Talkers::default(),
+            })
         });
         self.rooms[key].members.push(member);
         self.set_shards(key, shards);
@@ -81,6 +105,11 @@ impl LocalRooms {
 
     pub(crate) fn room(&self, key: RoomKey) -> &LocalRoom {
         &self.rooms[key]
+    }
+
+    /// Notes that a member talks; how many do.
+    pub(crate) fn heard(&mut self, key: RoomKey, sender: u16, now: Instant) -> usize {
+        self.rooms[key].talkers.heard(sender, now)
     }
 
     /// Notes which shards have members now.

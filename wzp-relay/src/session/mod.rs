@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub(crate) mod backlog;
+mod bundle;
 pub mod feedback;
 mod meter;
 mod outbox;
@@ -25,6 +26,7 @@ use crate::room::local::RoomKey;
 use crate::room::{RoomId, SessionId};
 use admission::Permit;
 use backlog::Backlog;
+use bundle::Bundle;
 use feedback::{Feedback, Hearing};
 use meter::Meter;
 use outbox::{Outbox, Overflow};
@@ -84,6 +86,9 @@ pub(crate) struct Session {
     /// Given back when QUIC forgets the connection.
     pub(crate) permit: Permit,
     pub(crate) backlog: Backlog,
+    pub(crate) bundle: Bundle,
+    /// When it last sent a frame that was forwarded.
+    pub(crate) spoke: Option<Instant>,
     pub(crate) feedback: Feedback,
     /// The peer's address as last told to whoever counts in the kernel.
     pub(crate) known_address: Option<SocketAddr>,
@@ -138,6 +143,8 @@ impl Session {
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
             permit,
             backlog: Backlog::default(),
+            bundle: Bundle::default(),
+            spoke: None,
             feedback: Feedback::default(),
             known_address: None,
             is_touched: false,

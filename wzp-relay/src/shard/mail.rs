@@ -55,8 +55,12 @@ pub enum Mail {
     Media {
         /// The room.
         room: RoomId,
+        /// Who said it.
+        sender_id: u16,
         /// The whole media datagram.
         frame: Bytes,
+        /// When it may wait no longer for company.
+        due: Instant,
     },
     /// What a listener elsewhere hears of senders that may be here.
     Heard {

@@ -6,7 +6,8 @@
 //! One turn: [`Shard::handle_packet`], [`Shard::handle_mail`] and
 //! [`Shard::handle_timeouts`] for whatever has come, then one
 //! [`Shard::flush`], which fans out all that was received before it writes the
-//! first packet: frames for the same receiver leave in one packet.
+//! first packet: frames for the same receiver leave in one packet. A receiver
+//! whose packet is not full may wait for a later turn.
 
 mod cid;
 pub mod flow;
@@ -65,6 +66,9 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Forwarding counts per room.
     pub rooms: Arc<RoomCounts>,
+    /// How long a frame that the shard has may wait for others to leave with in
+    /// one packet.
+    pub hold: Duration,
     /// The wall clock at `epoch`, told to clients in Welcome.
     pub epoch: (Instant, SystemTime),
 }
@@ -83,6 +87,12 @@ pub struct Shard {
     timers: Timers,
     /// Connections to look at before the turn ends, each once.
     touched: Vec<usize>,
+    /// Those of them that are being written, empty between turns.
+    writing: Vec<usize>,
+    /// Those of them that wait for the next turn, empty between turns.
+    waiting: Vec<usize>,
+    /// When the first of them can wait no longer.
+    waiting_until: Option<Instant>,
     own_mail: VecDeque<Mail>,
     mail_out: Vec<(ShardIndex, Mail)>,
     flow_events: Vec<FlowEvent>,
@@ -129,6 +139,9 @@ impl Shard {
             directory: Directory::new(index, shared.limits.room_members),
             timers: Timers::default(),
             touched: Vec::new(),
+            writing: Vec::new(),
+            waiting: Vec::new(),
+            waiting_until: None,
             own_mail: VecDeque::new(),
             mail_out: Vec::new(),
             flow_events: Vec::new(),
@@ -268,11 +281,13 @@ impl Shard {
 
     /// When [`Self::handle_timeouts`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.drain_deadline()].into_iter().flatten().min()
+        let wishes = [self.timers.next(), self.drain_deadline(), self.waiting_until];
+        wishes.into_iter().flatten().min()
     }
 
     /// Ends the turn: everything received is fanned out, then everything to be
-    /// sent is written to `out`.
+    /// sent is written to `out`, but for receivers whose frames may still wait
+    /// for company: those come first in the next turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outgoing) {
         self.now = now;
         loop {
@@ -287,12 +302,29 @@ impl Shard {
                 self.handle_events(number);
             }
             if self.touched.is_empty() {
-                return;
+                break;
             }
-            for number in std::mem::take(&mut self.touched) {
-                self.transmit(number, out);
+            // Writing touches those whose endpoint had something to say.
+            std::mem::swap(&mut self.touched, &mut self.writing);
+            for next in 0..self.writing.len() {
+                let number = self.writing[next];
+                match self.may_wait(number) {
+                    true => self.waiting.push(number),
+                    false => self.transmit(number, out),
+                }
             }
+            self.writing.clear();
         }
+        let sessions = self.waiting.iter().filter_map(|number| self.sessions[*number].as_ref());
+        self.waiting_until = sessions.filter_map(|session| session.bundle.due()).min();
+        // They are marked as touched still.
+        std::mem::swap(&mut self.touched, &mut self.waiting);
+    }
+
+    /// Whether a receiver's packets may wait for a later turn.
+    fn may_wait(&self, number: usize) -> bool {
+        let session = self.sessions[number].as_ref();
+        session.is_some_and(|session| session.bundle.may_wait(self.now) && !session.has_ended())
     }
 
     /// Mail for other shards, in the order it was written.
@@ -392,11 +424,13 @@ impl Shard {
             return Err(DropReason::SenderId);
         }
         session.admit_media(self.now, frame.len(), &self.shared.limits)?;
+        session.spoke = Some(self.now);
+        let due = self.now + self.shared.hold;
         for shard in &self.rooms.room(seat.room).other_shards {
-            let frame = frame.clone();
-            self.mail_out.push((*shard, Mail::Media { room: seat.room_id, frame }));
+            let (room, frame) = (seat.room_id, frame.clone());
+            self.mail_out.push((*shard, Mail::Media { room, sender_id: sender, frame, due }));
         }
-        self.deliver(seat.room, Some(from), &frame);
+        self.deliver(seat.room, sender, &frame, due);
         Ok(())
     }
 
@@ -446,13 +480,17 @@ impl Shard {
     fn transmit(&mut self, number: usize, out: &mut Outgoing) {
         let Some(session) = &mut self.sessions[number] else { return };
         session.is_touched = false;
+        session.bundle.clear();
         let mut outcome = Outcome::default();
         loop {
             // Topped up before every packet, so that each leaves full.
             outcome += session.backlog.drain_into(&mut session.connection);
+            let room = session.connection.datagrams().send_buffer_space();
             if !out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer)) {
                 break;
             }
+            let carries_media = session.connection.datagrams().send_buffer_space() > room;
+            self.stats.udp_packets_with_media.add(carries_media.into());
         }
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);

@@ -2,7 +2,7 @@
 //! frames to members.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tracing::info;
@@ -18,7 +18,7 @@ use super::{Life, Outgoing, Shard, mark};
 use crate::metrics::reason::DropReason;
 use crate::room::RoomId;
 use crate::room::home_of;
-use crate::room::local::{LocalMember, RoomKey};
+use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
 use crate::session::backlog::Outcome;
 use crate::session::feedback::Hearing;
 use crate::session::{Close, Phase, Seat};
@@ -107,9 +107,9 @@ impl Shard {
                     self.tell_room(key, &change.message);
                 }
             }
-            Mail::Media { room, frame } => {
+            Mail::Media { room, sender_id, frame, due } => {
                 if let Some(key) = self.rooms.key(room) {
-                    self.deliver(key, None, &frame);
+                    self.deliver(key, sender_id, &frame, due);
                 }
             }
             Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
@@ -206,17 +206,20 @@ impl Shard {
         }
     }
 
-    /// Hands a frame to every member here but its sender. The payload is
-    /// shared, not copied.
-    pub(super) fn deliver(&mut self, key: RoomKey, except: Option<usize>, frame: &Bytes) {
+    /// Hands a frame to every member here but its sender; it leaves by `due`.
+    /// The payload is shared, not copied.
+    pub(super) fn deliver(&mut self, key: RoomKey, sender_id: u16, frame: &Bytes, due: Instant) {
         let limit = self.shared.limits.send_buffer_bytes as usize;
+        let talkers = self.rooms.heard(key, sender_id, self.now);
         let mut outcome = Outcome::default();
         for member in &self.rooms.room(key).members {
-            if Some(member.connection) == except {
+            if member.sender_id == sender_id {
                 continue;
             }
             let Some(session) = &mut self.sessions[member.connection] else { continue };
             outcome += session.backlog.offer(&mut session.connection, frame.clone(), limit);
+            let talks = session.spoke.is_some_and(|at| self.now.duration_since(at) < TALKS_ON);
+            session.bundle.add(frame.len(), self.now, due, talkers.saturating_sub(talks.into()));
             mark(&mut self.touched, member.connection, session);
         }
         self.count_forwarded(key, outcome);

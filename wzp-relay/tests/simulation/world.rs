@@ -109,6 +109,7 @@ impl World {
             reset_key: identity.reset_key(),
             admission: Admission::new(&limits),
             rooms: Arc::new(RoomCounts::new(10_000)),
+            hold: Duration::from_micros(seed % 4 * 1000),
             epoch: (now, SystemTime::UNIX_EPOCH),
             limits: Arc::new(limits),
         };
