@@ -1,5 +1,6 @@
 //! What the parser reads from: frames at the two kinds of hooks.
 
+use core::ffi::{c_long, c_void};
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext;
@@ -16,8 +17,12 @@ pub trait Packet: EbpfContext {
     /// The first bytes, which the program may read by itself.
     fn head(&self) -> Head;
 
-    /// Copies `buffer.len()` bytes from `offset`, wherever they are.
-    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]>;
+    /// Has the kernel copy `len` bytes from `offset`, wherever they are; gives 0
+    /// if it has.
+    ///
+    /// # Safety
+    /// As many bytes can be written at `to`.
+    unsafe fn copy(&self, offset: u32, to: *mut c_void, len: u32) -> c_long;
 
     /// What the frame counts for.
     fn size(&self, datagram: &Datagram) -> Size;
@@ -61,7 +66,11 @@ struct Copied<'a, P>(&'a P);
 impl<P: Packet> Cursor for Copied<'_, P> {
     #[inline(always)]
     fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        self.0.copy(offset)
+        let mut words = MaybeUninit::<[u16; N]>::uninit();
+        // SAFETY: the buffer has as many bytes as the call is told.
+        let result = unsafe { self.0.copy(offset as u32, words.as_mut_ptr().cast(), 2 * N as u32) };
+        // SAFETY: the kernel says that it has written all of it.
+        (result == 0).then(|| unsafe { words.assume_init() })
     }
 }
 
@@ -72,14 +81,9 @@ impl Packet for XdpContext {
     }
 
     #[inline(always)]
-    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        let mut words = MaybeUninit::<[u16; N]>::uninit();
-        // SAFETY: the buffer has as many bytes as the call is told.
-        let result = unsafe {
-            bpf_xdp_load_bytes(self.ctx, offset as u32, words.as_mut_ptr().cast(), 2 * N as u32)
-        };
-        // SAFETY: the kernel says that it has written all of it.
-        (result == 0).then(|| unsafe { words.assume_init() })
+    unsafe fn copy(&self, offset: u32, to: *mut c_void, len: u32) -> c_long {
+        // SAFETY: the caller's, and the context is the one the kernel gave.
+        unsafe { bpf_xdp_load_bytes(self.ctx, offset, to, len) }
     }
 
     #[inline(always)]
@@ -98,19 +102,9 @@ impl Packet for TcContext {
     }
 
     #[inline(always)]
-    fn copy<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        let mut words = MaybeUninit::<[u16; N]>::uninit();
-        // SAFETY: the buffer has as many bytes as the call is told.
-        let result = unsafe {
-            bpf_skb_load_bytes(
-                self.skb.skb.cast(),
-                offset as u32,
-                words.as_mut_ptr().cast(),
-                2 * N as u32,
-            )
-        };
-        // SAFETY: the kernel says that it has written all of it.
-        (result == 0).then(|| unsafe { words.assume_init() })
+    unsafe fn copy(&self, offset: u32, to: *mut c_void, len: u32) -> c_long {
+        // SAFETY: the caller's, and the context is the one the kernel gave.
+        unsafe { bpf_skb_load_bytes(self.skb.skb.cast(), offset, to, len) }
     }
 
     #[inline(always)]
