@@ -8,12 +8,13 @@
 //! Every attachment is a file descriptor: it ends with the process, however
 //! the process ends.
 
+use std::fmt::Debug;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkError};
+use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use rustix::io::Errno;
@@ -228,14 +229,9 @@ fn xdp(ebpf: &mut Ebpf, name: &str, index: u32) -> Result<Result<FdLink, String>
             };
         }
     };
-    // When the driver gives EINVAL the library tries an older way, which would
-    // outlive the process. It does not tell, and a conversion that fails would
-    // forget to detach; dropping the link detaches.
-    if !format!("{link:?}").contains("FdLink") {
-        drop(link);
-        return Ok(Err(io::Error::from(Errno::INVAL).to_string()));
-    }
-    link.try_into().map(Ok).map_err(|source| outlives(name, Hook::XdpDriver, source))
+    // When the driver gives EINVAL the library tries an older way.
+    Ok(descriptor(link, name, Hook::XdpDriver)
+        .map_err(|_| io::Error::from(Errno::INVAL).to_string()))
 }
 
 fn tcx(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<FdLink, Error> {
@@ -253,8 +249,24 @@ fn tcx(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<FdLink, Error> {
     let program: &mut SchedClassifier = program(ebpf, program_name)?;
     let id =
         program.attach_with_options(name, way, TcAttachOptions::TcxOrder(order)).map_err(error)?;
-    let link = program.take_link(id).map_err(error)?;
-    link.try_into().map_err(|source| outlives(name, hook, source))
+    descriptor(program.take_link(id).map_err(error)?, name, hook)
+}
+
+/// The link as a descriptor, which ends with the process.
+///
+/// # Errors
+/// It is of the older kind, which would stay; it was detached.
+fn descriptor<L>(link: L, interface: &str, hook: Hook) -> Result<FdLink, Error>
+where
+    L: Debug + TryInto<FdLink>,
+{
+    let outlives = || Error::Outlives { interface: interface.to_owned(), hook: hook.name() };
+    // The library does not tell which it is, and a conversion that fails would
+    // forget to detach; dropping the link detaches.
+    if !format!("{link:?}").contains("FdLink") {
+        return Err(outlives());
+    }
+    link.try_into().map_err(|_| outlives())
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
@@ -272,10 +284,6 @@ fn attach_error(interface: &str, hook: Hook, source: ProgramError) -> Error {
         Some(Errno::NODEV) => Error::NoSuchInterface { interface },
         _ => Error::Attach { interface, hook: hook.name(), source },
     }
-}
-
-fn outlives(interface: &str, hook: Hook, source: LinkError) -> Error {
-    Error::Outlives { interface: interface.to_owned(), hook: hook.name(), source }
 }
 
 /// The programs look for an Ethernet header. Says nothing where the system does
@@ -310,4 +318,110 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::EbpfLoader;
+    use aya::programs::tc::{NlOptions, qdisc_add_clsact};
+    use wzp_testbed::netns::Namespace;
+    use wzp_testbed::skip;
+
+    use super::super::object::OBJECT;
+    use super::*;
+
+    const INTERFACE: &str = "eth0";
+
+    /// The programs, loaded, and a place to attach them to.
+    fn scene() -> (Namespace, Ebpf) {
+        let namespace = Namespace::new("attach").unwrap();
+        ip(&namespace, "link add eth0 type veth peer name eth1");
+        let mut ebpf = EbpfLoader::new().load(OBJECT).unwrap();
+        program::<Xdp>(&mut ebpf, XDP_INGRESS).unwrap().load().unwrap();
+        program::<SchedClassifier>(&mut ebpf, TCX_INGRESS).unwrap().load().unwrap();
+        (namespace, ebpf)
+    }
+
+    fn ip(namespace: &Namespace, arguments: &str) -> String {
+        let output = namespace.command("ip").args(arguments.split(' ')).output().unwrap();
+        assert!(output.status.success(), "ip {arguments}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes every `BPF_LINK_CREATE` of this thread fail with EINVAL, as with a
+    /// driver that gives it; the thread cannot take that back.
+    fn refuse_links() {
+        const LINK_CREATE: u32 = 28;
+        const EINVAL: u32 = libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32;
+        let statement = |code: u32, k| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let word = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+        let unless = |k, skip| libc::sock_filter {
+            jf: skip,
+            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k)
+        };
+        // struct seccomp_data (linux/seccomp.h): the call's number is at 0, its
+        // first argument at 16, least significant half first.
+        let mut filter = [
+            word(0),
+            unless(libc::SYS_bpf as u32, 3),
+            word(16),
+            unless(LINK_CREATE, 1),
+            statement(libc::BPF_RET | libc::BPF_K, EINVAL),
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the kernel copies the program, which has as many statements
+        // as it says.
+        let result = unsafe {
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn xdp_that_would_stay_is_detached_and_counts_as_refused() {
+        if !skip::have_namespaces("xdp_that_would_stay_is_detached_and_counts_as_refused") {
+            return;
+        }
+        let (namespace, mut ebpf) = scene();
+        let index = namespace.run(|| {
+            let socket = UnixDatagram::unbound().unwrap();
+            name_to_index(&socket, INTERFACE).unwrap()
+        });
+        let reason = namespace.run(|| {
+            refuse_links();
+            // That the library does attach all the same is what this is about.
+            let program: &mut Xdp = program(&mut ebpf, XDP_INGRESS).unwrap();
+            let id = program.attach_to_if_index(index, XdpMode::Driver).unwrap();
+            assert!(ip(&namespace, "link show eth0").contains("xdp"));
+            program.detach(id).unwrap();
+            xdp(&mut ebpf, INTERFACE, index).unwrap().map(|_| ()).unwrap_err()
+        });
+        assert!(reason.contains("Invalid argument"), "{reason}");
+        assert!(!ip(&namespace, "link show eth0").contains("xdp"));
+    }
+
+    #[test]
+    fn classifier_that_would_stay_is_detached_and_told() {
+        if !skip::have_namespaces("classifier_that_would_stay_is_detached_and_told") {
+            return;
+        }
+        let (namespace, mut ebpf) = scene();
+        let filters = || {
+            let mut command = namespace.command("tc");
+            let output = command.args(["filter", "show", "dev", INTERFACE, "ingress"]).output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        let error = namespace.run(|| {
+            qdisc_add_clsact(INTERFACE).unwrap();
+            let program: &mut SchedClassifier = program(&mut ebpf, TCX_INGRESS).unwrap();
+            let older = TcAttachOptions::Netlink(NlOptions::default());
+            let id = program.attach_with_options(INTERFACE, TcAttachType::Ingress, older).unwrap();
+            assert!(filters().contains("bpf"), "{}", filters());
+            let link = program.take_link(id).unwrap();
+            descriptor(link, INTERFACE, Hook::TcxIngress).unwrap_err()
+        });
+        assert!(matches!(error, Error::Outlives { hook: "tcx-ingress", .. }), "{error}");
+        assert_eq!(filters(), "");
+    }
 }

@@ -5,7 +5,6 @@ use std::io;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::programs::links::LinkError;
 
 /// Why the kernel does not count.
 #[derive(Debug, thiserror::Error)]
@@ -117,12 +116,10 @@ pub enum Error {
         interface: String,
         /// The hook's name.
         hook: &'static str,
-        /// Why.
-        source: LinkError,
     },
 
     /// The blocklist cannot be changed.
-    #[error("the blocklist in the kernel cannot be changed")]
+    #[error("the blocklist in the kernel cannot be changed; it takes at most 16,384 addresses")]
     Blocklist(#[source] MapError),
 
     /// The kernel does not count.

@@ -33,11 +33,7 @@ const OLDEST: (u8, u8, u16) = (6, 6, 0);
 /// # Errors
 /// It cannot; says what is missing.
 pub(super) fn check() -> Result<(), Error> {
-    let (major, minor, patch) = OLDEST;
-    let oldest = KernelVersion::new(major, minor, patch);
-    if KernelVersion::current().map_or(true, |version| version < oldest) {
-        return Err(Error::OldKernel { found: release() });
-    }
+    is_recent(KernelVersion::current().ok())?;
     let effective = effective();
     let missing: Vec<_> =
         NEEDED.iter().filter(|needed| !has(effective, needed)).map(|needed| needed.name).collect();
@@ -51,6 +47,15 @@ pub(super) fn check() -> Result<(), Error> {
 /// capability, such as those that choose a socket.
 pub(crate) fn has_bpf() -> bool {
     has(effective(), &BPF)
+}
+
+/// `None` is one that does not tell its version.
+fn is_recent(version: Option<KernelVersion>) -> Result<(), Error> {
+    let (major, minor, patch) = OLDEST;
+    if version.is_some_and(|version| version >= KernelVersion::new(major, minor, patch)) {
+        return Ok(());
+    }
+    Err(Error::OldKernel { found: release() })
 }
 
 /// The name of a capability that would make the programs faster and is not
@@ -78,6 +83,23 @@ fn release() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_without_tcx_are_refused() {
+        for (version, recent) in [
+            (Some((4, 19, 325)), false),
+            (Some((6, 5, 13)), false),
+            (Some((6, 6, 0)), true),
+            (Some((6, 18, 4)), true),
+            (Some((7, 0, 0)), true),
+            (None, false),
+        ] {
+            let answer = is_recent(version.map(|(a, b, c)| KernelVersion::new(a, b, c)));
+            assert_eq!(answer.is_ok(), recent, "{version:?}");
+            let Err(error) = answer else { continue };
+            assert!(error.to_string().contains(&release()), "{error}");
+        }
+    }
 
     #[test]
     fn the_administrator_has_one_of_the_two() {

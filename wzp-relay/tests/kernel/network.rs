@@ -660,6 +660,30 @@ fn a_hundred_thousand_sessions_have_a_slot_each() {
     assert_eq!((slots.used, slots.full, slots.map_errors), (100_000, 1, 0));
 }
 
+#[test]
+fn a_full_blocklist_says_so_and_what_it_has_stays() {
+    if !skip::have_namespaces("a_full_blocklist_says_so_and_what_it_has_stays") {
+        return;
+    }
+    const MOST: u32 = 16_384;
+    let namespace = Namespace::new("blocklist").unwrap();
+    let options = Options { interfaces: vec!["lo".to_owned()], ..options() };
+    let mut kernel = namespace.run(|| Kernel::start(&options)).unwrap();
+    let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + number));
+    let blocked = |kernel: &Kernel| kernel.reader().statistics().blocked_addresses;
+    for number in 0..MOST {
+        kernel.block(address(number)).unwrap();
+    }
+    let error = kernel.block(address(MOST)).unwrap_err();
+    assert!(matches!(error, Error::Blocklist(_)) && error.to_string().contains("16,384"));
+    // One that is there may be blocked again.
+    kernel.block(address(7)).unwrap();
+    assert_eq!(blocked(&kernel), MOST as usize);
+    kernel.unblock(address(7)).unwrap();
+    kernel.block(address(MOST)).unwrap();
+    assert_eq!(blocked(&kernel), MOST as usize);
+}
+
 const _: () = {
     const fn may_be_sent<T: Send>() {}
     const fn may_be_shared<T: Clone + Send + Sync>() {}
