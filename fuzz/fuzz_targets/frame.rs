@@ -4,15 +4,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wzp_common::frame::{parse, parse_plain};
+use wzp_common::frame::{parse, parse_plain, parse_tagged, parse_untagged};
 use wzp_common::reason::{Direction, Reason};
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (port, frame) = input;
     for direction in [Direction::Rx, Direction::Tx] {
         let found = parse(frame, direction, port);
-        let glance = parse_plain(frame, direction, port);
-        assert!(glance == found || glance == Err(Reason::Short));
+        for glance in [
+            parse_plain(frame, direction, port),
+            parse_tagged(frame, direction, port),
+            parse_untagged(frame, frame, direction, port),
+        ] {
+            assert!(glance == found || glance == Err(Reason::Short));
+        }
         if let Ok(datagram) = found {
             let headers = datagram.header_len + datagram.tag_len;
             assert!((42..=frame.len() as u64).contains(&headers));

@@ -57,7 +57,7 @@ pub fn parse<C: Cursor + ?Sized>(
     direction: Direction,
     port: u16,
 ) -> Result<Datagram, Reason> {
-    look::<C, false>(frame, direction, port)
+    look::<C, C, true, true>(frame, frame, direction, port)
 }
 
 /// The same for plain frames, those without VLAN tags, IPv4 options and IPv6
@@ -75,36 +75,83 @@ pub fn parse_plain<C: Cursor + ?Sized>(
     direction: Direction,
     port: u16,
 ) -> Result<Datagram, Reason> {
-    look::<C, true>(frame, direction, port)
+    look::<C, C, false, false>(frame, frame, direction, port)
 }
 
+/// The same for frames that have one VLAN tag and are plain otherwise.
+///
+/// # Errors
+/// The frame is not the relay's, or one cannot tell.
 #[inline(always)]
-fn look<C: Cursor + ?Sized, const PLAIN: bool>(
+pub fn parse_tagged<C: Cursor + ?Sized>(
     frame: &C,
     direction: Direction,
     port: u16,
 ) -> Result<Datagram, Reason> {
-    let (ether_type, tag_len) = ether_type::<C, PLAIN>(frame)?;
+    let [ether_type] = frame.words(ETHERNET_TYPE).ok_or(Reason::Short)?;
+    if !is_tag(ether_type) {
+        return Err(Reason::Short);
+    }
+    let datagram = parse_plain(&BehindTag(frame), direction, port)?;
+    Ok(Datagram { tag_len: VLAN_TAG_LEN as u64, ..datagram })
+}
+
+/// The same for frames without tags, whatever their options and extension
+/// headers. What is at a constant offset is read from `near`, what is behind
+/// headers of no fixed length from `far`.
+///
+/// # Errors
+/// The frame is not the relay's, or one cannot tell.
+#[inline(always)]
+pub fn parse_untagged<N: Cursor + ?Sized, F: Cursor + ?Sized>(
+    near: &N,
+    far: &F,
+    direction: Direction,
+    port: u16,
+) -> Result<Datagram, Reason> {
+    look::<N, F, false, true>(near, far, direction, port)
+}
+
+/// A frame without its first VLAN tag, if one does not look at its addresses.
+struct BehindTag<'a, C: ?Sized>(&'a C);
+
+impl<C: Cursor + ?Sized> Cursor for BehindTag<'_, C> {
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        self.0.words(VLAN_TAG_LEN + offset)
+    }
+}
+
+/// `TAGS` and `OPTIONS` are whether VLAN tags and headers of no fixed length are
+/// looked behind.
+#[inline(always)]
+fn look<N: Cursor + ?Sized, F: Cursor + ?Sized, const TAGS: bool, const OPTIONS: bool>(
+    near: &N,
+    far: &F,
+    direction: Direction,
+    port: u16,
+) -> Result<Datagram, Reason> {
+    let (ether_type, tag_len) = ether_type::<N, TAGS>(near)?;
     let ip = ETHERNET_LEN + tag_len;
     // Not a match: that may become a jump table, which the kernel has not.
     if ether_type == ETHERTYPE_IPV4 {
-        let udp = ipv4::<C, PLAIN>(frame, ip)?;
-        let remote_port = remote_port(frame, udp, direction, port)?;
+        let udp = ipv4::<N, OPTIONS>(near, ip)?;
+        let remote_port = remote_port(far, udp, direction, port)?;
         let address = match direction {
             Direction::Rx => ip + IPV4_SOURCE,
             Direction::Tx => ip + IPV4_DESTINATION,
         };
-        let [high, low] = frame.words(address).ok_or(Reason::Short)?;
+        let [high, low] = near.words(address).ok_or(Reason::Short)?;
         let remote_ip = [0, 0, 0, 0, 0, 0xffff, high, low];
         Ok(datagram(remote_ip, remote_port, port, udp, tag_len))
     } else if ether_type == ETHERTYPE_IPV6 {
-        let udp = ipv6::<C, PLAIN>(frame, ip)?;
-        let remote_port = remote_port(frame, udp, direction, port)?;
+        let udp = ipv6::<N, F, OPTIONS>(near, far, ip)?;
+        let remote_port = remote_port(far, udp, direction, port)?;
         let address = match direction {
             Direction::Rx => ip + IPV6_SOURCE,
             Direction::Tx => ip + IPV6_DESTINATION,
         };
-        let remote_ip = frame.words(address).ok_or(Reason::Short)?;
+        let remote_ip = near.words(address).ok_or(Reason::Short)?;
         Ok(datagram(remote_ip, remote_port, port, udp, tag_len))
     } else {
         Err(Reason::NotIp)
@@ -152,15 +199,15 @@ mod extension {
 
 /// The type behind the VLAN tags, and the tags' length.
 #[inline(always)]
-fn ether_type<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C) -> Result<(u16, usize), Reason> {
+fn ether_type<C: Cursor + ?Sized, const TAGS: bool>(frame: &C) -> Result<(u16, usize), Reason> {
     let mut tag_len = 0;
     // One more than there may be tags: the last turn finds a type or gives up.
     for _ in 0..MAX_VLAN_TAGS + 1 {
         let [ether_type] = frame.words(ETHERNET_TYPE + tag_len).ok_or(Reason::Short)?;
-        if ether_type != ETHERTYPE_C_TAG && ether_type != ETHERTYPE_S_TAG {
+        if !is_tag(ether_type) {
             return Ok((ether_type, tag_len));
         }
-        if PLAIN {
+        if !TAGS {
             return Err(Reason::Short);
         }
         tag_len += VLAN_TAG_LEN;
@@ -168,9 +215,14 @@ fn ether_type<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C) -> Result<(u16, 
     Err(Reason::VlanDepth)
 }
 
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == ETHERTYPE_C_TAG || ether_type == ETHERTYPE_S_TAG
+}
+
 /// Where the UDP header of the IPv4 packet at `ip` is.
 #[inline(always)]
-fn ipv4<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C, ip: usize) -> Result<usize, Reason> {
+fn ipv4<C: Cursor + ?Sized, const OPTIONS: bool>(frame: &C, ip: usize) -> Result<usize, Reason> {
     let header: [u16; IPV4_MIN_LEN / 2] = frame.words(ip).ok_or(Reason::Short)?;
     let [version_and_length, _] = header[0].to_ne_bytes();
     let [_, protocol] = header[4].to_ne_bytes();
@@ -184,16 +236,20 @@ fn ipv4<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C, ip: usize) -> Result<u
     if header[3] & IPV4_FRAGMENT != 0 {
         return Err(Reason::Fragment);
     }
-    if PLAIN && length != IPV4_MIN_LEN {
+    if !OPTIONS && length != IPV4_MIN_LEN {
         return Err(Reason::Short);
     }
-    Ok(ip + if PLAIN { IPV4_MIN_LEN } else { length })
+    Ok(ip + if OPTIONS { length } else { IPV4_MIN_LEN })
 }
 
 /// Where the UDP header of the IPv6 packet at `ip` is.
 #[inline(always)]
-fn ipv6<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C, ip: usize) -> Result<usize, Reason> {
-    let header: [u16; IPV6_LEN / 2] = frame.words(ip).ok_or(Reason::Short)?;
+fn ipv6<N: Cursor + ?Sized, F: Cursor + ?Sized, const OPTIONS: bool>(
+    near: &N,
+    far: &F,
+    ip: usize,
+) -> Result<usize, Reason> {
+    let header: [u16; IPV6_LEN / 2] = near.words(ip).ok_or(Reason::Short)?;
     let [version, _] = header[0].to_ne_bytes();
     if version >> 4 != 6 {
         return Err(Reason::BadHeader);
@@ -211,10 +267,10 @@ fn ipv6<C: Cursor + ?Sized, const PLAIN: bool>(frame: &C, ip: usize) -> Result<u
         if !is_extension(next) {
             return Err(Reason::NotUdp);
         }
-        if PLAIN {
+        if !OPTIONS {
             return Err(Reason::Short);
         }
-        let [start] = frame.words(offset).ok_or(Reason::Short)?;
+        let [start] = far.words(offset).ok_or(Reason::Short)?;
         let [following, length] = start.to_ne_bytes();
         // RFC 8200 section 4: lengths are in units of eight bytes and leave
         // out the first eight. RFC 4302 section 2.2: that of the authentication

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use wzp_common::builder::{C_TAG, DONT_FRAGMENT, Frame, PORT, S_TAG, cases, v4, v6};
 use wzp_common::flow::FlowKey;
-use wzp_common::frame::{parse, parse_plain};
+use wzp_common::frame::{parse, parse_plain, parse_tagged, parse_untagged};
 use wzp_common::reason::{Direction, Reason};
 
 fn rx(bytes: &[u8]) -> Result<wzp_common::frame::Datagram, Reason> {
@@ -62,6 +62,12 @@ fn plain_frames_are_seen_at_a_glance() {
     let plain = |frame: &Frame| parse_plain(&frame.build()[..], Direction::Rx, PORT.to_be());
     assert_eq!(plain(&v4()), rx(&v4().build()));
     assert_eq!(plain(&v6()), rx(&v6().build()));
+    let tagged = Frame { tags: vec![S_TAG], ..v6() };
+    let glance = parse_tagged(&tagged.build()[..], Direction::Rx, PORT.to_be());
+    assert_eq!(glance, rx(&tagged.build()));
+    let options = Frame { option_words: 3, ..v4() }.build();
+    let glance = parse_untagged(&options[..], &options[..], Direction::Rx, PORT.to_be());
+    assert_eq!(glance, rx(&options));
     for (case, frame, expected) in cases() {
         let odd = !frame.tags.is_empty() || frame.option_words > 0 || !frame.extensions.is_empty();
         if odd && expected.is_ok() {
@@ -105,9 +111,15 @@ proptest! {
     #[test]
     fn a_glance_is_never_wrong(bytes in likely_frame()) {
         for direction in [Direction::Rx, Direction::Tx] {
-            let glance = parse_plain(&bytes[..], direction, PORT.to_be());
-            if glance != Err(Reason::Short) {
-                prop_assert_eq!(glance, parse(&bytes[..], direction, PORT.to_be()));
+            let (frame, port) = (&bytes[..], PORT.to_be());
+            for glance in [
+                parse_plain(frame, direction, port),
+                parse_tagged(frame, direction, port),
+                parse_untagged(frame, frame, direction, port),
+            ] {
+                if glance != Err(Reason::Short) {
+                    prop_assert_eq!(glance, parse(frame, direction, port));
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use wzp_common::frame::{Cursor, Datagram, parse, parse_plain};
+use wzp_common::frame::{Cursor, Datagram, parse, parse_plain, parse_tagged, parse_untagged};
 use wzp_common::reason::{Direction, Reason};
 use wzp_common::size::{Size, SkbLength};
 
@@ -35,10 +35,19 @@ pub fn plain<P: Packet>(packet: &P, direction: Direction) -> Result<Datagram, Re
     parse_plain(&packet.head(), direction, WZP_PORT.load())
 }
 
-/// The flow of any frame. Each read is a call to the kernel.
+/// The flow of any frame. What lies at no constant offset, or in another piece
+/// than the first bytes, takes a call to the kernel for each read.
 #[inline(always)]
 pub fn any<P: Packet>(packet: &P, direction: Direction) -> Result<Datagram, Reason> {
-    parse(&Copied(packet), direction, WZP_PORT.load())
+    let (head, copied, port) = (packet.head(), Copied(packet), WZP_PORT.load());
+    match parse_tagged(&head, direction, port) {
+        Err(Reason::Short) => {}
+        datagram => return datagram,
+    }
+    match parse_untagged(&head, &copied, direction, port) {
+        Err(Reason::Short) => parse(&copied, direction, port),
+        datagram => datagram,
+    }
 }
 
 /// The part of a frame that lies in one piece.
