@@ -5,7 +5,6 @@ use std::future::pending;
 use std::time::Duration;
 
 use quinn::{Connection, VarInt};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
 use wzp_proto::close::CloseCode;
@@ -23,11 +22,12 @@ use crate::outbox::Outbox;
 use crate::playout::{Outputs, Playout};
 use crate::progress::Progress;
 use crate::sending::Sending;
+use crate::signals::Signals;
 use crate::summary::{End, Feedback, Summary, thousandths};
 use crate::terminal::{Terminal, printable};
 
 /// Names this program in the relay's log.
-const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
+pub(crate) const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
 
 /// How often the relay hears of what is heard, and people see progress.
 const SECOND: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ async fn enter(options: &Options) -> Result<Entered, Failure> {
         name: options.name.clone(),
         muted: !options.has_voice(),
     };
-    let session = join::join(&options.relay, options.trust(), hello).await.map_err(fail)?;
+    let session = join::join(&options.relay, options.trust.trust(), hello).await.map_err(fail)?;
     match check(&session) {
         Ok((sender_id, members)) => Ok(Entered { session, sender_id, members }),
         Err(breach) => {
@@ -116,30 +116,6 @@ fn check(session: &Joined) -> Result<(u16, Members), Impossible> {
 fn reproach(connection: &Connection, error: &JoinError) {
     if let JoinError::Protocol(breach) = error {
         connection.close(VarInt::from_u32(CloseCode::Malformed.wire()), breach.as_bytes());
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let catch =
-            |kind| signal(kind).map_err(|source| Failure::System { what: "catch signals", source });
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -5,13 +5,66 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, ArgGroup, Parser};
+use clap::{ArgAction, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser};
 use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room};
 use wzp_transport::address::RelayAddress;
 use wzp_transport::identity::Fingerprint;
 use wzp_transport::trust::Trust;
 
 use crate::exit::Exit;
+use crate::load::LoadOptions;
+
+/// What the program is to do.
+#[derive(Debug)]
+pub(crate) enum Cli {
+    /// Take part in a call; the form without a command.
+    Call(Box<Options>),
+    /// Load a relay with many sessions.
+    Load(Box<LoadOptions>),
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub(crate) fn try_parse() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        match matches.subcommand() {
+            Some((_, load)) => Ok(Self::Load(Box::new(LoadOptions::from_arg_matches(load)?))),
+            None => Ok(Self::Call(Box::new(Options::from_arg_matches(&matches)?))),
+        }
+    }
+
+    fn command() -> Command {
+        Options::command()
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .disable_help_subcommand(true)
+            .subcommand(LoadOptions::augment_args(Command::new("load")))
+    }
+}
+
+/// Which relays are accepted.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrustOptions {
+    /// Accept exactly the relay with this certificate fingerprint (SHA-256,
+    /// hexadecimal), which the relay prints when it starts.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) pin: Option<Fingerprint>,
+
+    /// Accept any relay: whoever is in between can listen.
+    #[arg(long, conflicts_with = "pin")]
+    pub(crate) insecure: bool,
+}
+
+impl TrustOptions {
+    /// Which relays are accepted.
+    pub(crate) fn trust(&self) -> Trust {
+        match self.pin {
+            Some(fingerprint) => Trust::Pinned(fingerprint),
+            None if self.insecure => Trust::Insecure,
+            None => Trust::WebPki,
+        }
+    }
+}
 
 /// Joins a room on a WZP relay, sends a voice and listens.
 ///
@@ -82,14 +135,8 @@ pub(crate) struct Options {
     )]
     pub(crate) wait_timeout: Duration,
 
-    /// Accept exactly the relay with this certificate fingerprint (SHA-256,
-    /// hexadecimal), which the relay prints when it starts.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) pin: Option<Fingerprint>,
-
-    /// Accept any relay: whoever is in between can listen.
-    #[arg(long, conflicts_with = "pin")]
-    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustOptions,
 
     /// Send next to nothing while the voice is silent.
     #[arg(long)]
@@ -110,15 +157,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Which relays are accepted.
-    pub(crate) fn trust(&self) -> Trust {
-        match self.pin {
-            Some(fingerprint) => Trust::Pinned(fingerprint),
-            None if self.insecure => Trust::Insecure,
-            None => Trust::WebPki,
-        }
-    }
-
     /// Whether there is anything to send.
     pub(crate) const fn has_voice(&self) -> bool {
         self.send_file.is_some() || self.send_tone.is_some() || self.live
@@ -139,7 +177,7 @@ fn name(text: &str) -> Result<String, Invalid> {
 /// A year: long enough for anyone, short enough for every clock.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds))
@@ -147,7 +185,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected seconds up to one year, for example 10 or 0.5".to_owned())
 }
 
-fn some_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err("expected more than 0 seconds".to_owned()),
         some => Ok(some),
@@ -163,18 +201,16 @@ fn hertz(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn definition_is_consistent() {
-        Options::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn help_lists_every_exit_code() {
-        let help = Options::command().render_long_help().to_string();
+        let help = Cli::command().render_long_help().to_string();
         for code in [0, 2, 3, 4, 5, 6, 7, 8] {
             assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
         }

@@ -40,6 +40,19 @@ exits! {
     MembersMissing = 8, "waited in vain for the members of --wait-for";
 }
 
+impl Exit {
+    /// The exit code of a room that was not entered.
+    pub(crate) const fn of(error: &JoinError) -> Self {
+        match error {
+            JoinError::Trust(_) | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => {
+                Self::Identity
+            }
+            JoinError::Ended(Ended::Closed { .. }) => Self::Refused,
+            _ => Self::Connect,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         (exit as u8).into()
@@ -101,12 +114,7 @@ impl Failure {
     /// The exit code that stands for this failure.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Join { source, .. } => match **source {
-                JoinError::Trust(_)
-                | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => Exit::Identity,
-                JoinError::Ended(Ended::Closed { .. }) => Exit::Refused,
-                _ => Exit::Connect,
-            },
+            Self::Join { source, .. } => Exit::of(source),
             Self::Interrupted(_) => Exit::Connect,
             Self::Lost { .. } | Self::Drained { .. } => Exit::Lost,
             Self::MembersMissing { .. } => Exit::MembersMissing,

@@ -5,6 +5,9 @@
 //! thread. What may block has a thread or a task of its own behind a bounded
 //! queue: the disk (`recorder`), the sound card (`live`) and a relay that does
 //! not read (`outbox`).
+//!
+//! `wzp-client load` is another program in the same file: many silent clients
+//! at once, to find out what a relay can carry (`load`).
 
 mod call;
 mod capture;
@@ -12,6 +15,7 @@ mod cli;
 mod exit;
 #[cfg_attr(not(feature = "live"), path = "live_absent.rs")]
 mod live;
+mod load;
 mod members;
 mod outbox;
 mod pace;
@@ -19,41 +23,60 @@ mod playout;
 mod progress;
 mod recorder;
 mod sending;
+mod signals;
 mod summary;
 mod terminal;
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::Options;
+use crate::cli::{Cli, Options};
 use crate::exit::{Exit, Failure};
+use crate::load::LoadFailure;
 use crate::terminal::{Stderr, Terminal};
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(answer) => {
             let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Done };
             let _ = answer.print();
             return exit.into();
         }
     };
-    start_logs(options.verbose);
-    let terminal = Terminal::new(options.quiet);
-    match run(&options, terminal) {
+    match cli {
+        Cli::Call(options) => {
+            start_logs(options.verbose);
+            let terminal = Terminal::new(options.quiet);
+            conclude(terminal, run(&options, terminal), Failure::exit)
+        }
+        Cli::Load(options) => {
+            start_logs(0);
+            let terminal = Terminal::new(options.json);
+            conclude(terminal, load::run(*options, terminal), LoadFailure::exit)
+        }
+    }
+}
+
+fn conclude<E: Display>(
+    terminal: Terminal,
+    outcome: Result<(), E>,
+    exit: impl Fn(&E) -> Exit,
+) -> ExitCode {
+    match outcome {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             terminal.error(&failure);
-            failure.exit().into()
+            exit(&failure).into()
         }
     }
 }
 
 fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
-    if options.insecure {
+    if options.trust.insecure {
         terminal.warning(
             "--insecure accepts any relay, so whoever is in between can listen; \
              use --pin with the fingerprint the relay prints when it starts",

@@ -97,8 +97,9 @@ fn relays_that_cannot_be_reached() {
     let port = silent.local_addr().unwrap().port();
     let nobody = format!("127.0.0.1:{port}");
     let cases = [("nosuch.invalid", "nosuch.invalid"), (nobody.as_str(), "no answer")];
-    for (relay, culprit) in cases {
-        let output = client(&["--room", "a", relay]);
+    let forms: [&[&str]; 2] = [&["--room", "a"], &["load", "--json"]];
+    for ((relay, culprit), form) in cases.iter().flat_map(|case| forms.map(|form| (*case, form))) {
+        let output = client(&[form, &[relay]].concat());
         let message = one_sentence(&output);
         assert_eq!(output.status.code(), Some(3), "{relay}: {message}");
         assert!(message.contains(relay) && message.contains(culprit), "{relay}: {message}");

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -60,6 +61,9 @@ impl Trust {
                 .with_no_client_auth(),
         };
         config.alpn_protocols = vec![wzp_proto::ALPN.to_vec()];
+        // A client joins once: there is nothing to resume. A program that joins
+        // often would measure handshakes that are cheaper than real ones.
+        config.resumption = Resumption::disabled();
         Ok(config)
     }
 }
