@@ -1,5 +1,7 @@
-//! The project's commands: `cargo xtask run`, `test`, `setup` and `fuzz`.
+//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup` and
+//! `fuzz`.
 
+mod bench;
 mod bound;
 mod ebpf;
 mod ebpf_needs;
@@ -41,7 +43,10 @@ enum Command {
     BuildEbpf(ebpf::BuildOptions),
     /// Show the kernel programs' instructions between their source.
     Disasm(ebpf::DisasmOptions),
-    /// What the kernel programs cost, per packet and per read of the counters.
+    /// Measure, always against something else in the same run.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// The same as `bench ebpf`.
     BenchEbpf,
     /// Become a program that ends with this one's parent.
     #[command(hide = true)]
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::BuildEbpf(options) => ebpf::build(&options),
         Command::Disasm(options) => ebpf::disasm(&options),
+        Command::Bench(command) => bench::run(&command),
         Command::BenchEbpf => ebpf::bench(),
         Command::Bound(options) => bound::exec(&options),
     };

@@ -1,0 +1,103 @@
+//! CPUs: who runs where.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::Serialize;
+
+/// Which CPUs the two sides run on, by the kernel's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Split {
+    /// The server's.
+    pub(crate) server: BTreeSet<usize>,
+    /// The load generator's.
+    pub(crate) generator: BTreeSet<usize>,
+}
+
+impl Split {
+    /// The first half of the CPUs that this process may use for the server,
+    /// the other for the generator; or all of them for both.
+    ///
+    /// # Errors
+    /// The system does not tell which they are.
+    pub(crate) fn new(shared: bool) -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("cannot tell which CPUs may be used")?;
+        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+        Ok(Self::of(&allowed, shared))
+    }
+
+    fn of(allowed: &[usize], shared: bool) -> Self {
+        let all: BTreeSet<_> = allowed.iter().copied().collect();
+        // One alone has no halves.
+        if shared || allowed.len() < 2 {
+            return Self { server: all.clone(), generator: all };
+        }
+        let (server, generator) = allowed.split_at(allowed.len() / 2);
+        Self {
+            server: server.iter().copied().collect(),
+            generator: generator.iter().copied().collect(),
+        }
+    }
+
+    /// Whether both sides compete for the same CPUs.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.server == self.generator
+    }
+}
+
+/// Runs `start` on a thread that is bound to these CPUs, as is every process
+/// that it starts.
+///
+/// # Errors
+/// The system refuses, or `start` fails.
+pub(crate) fn bound<T: Send>(
+    cpus: &BTreeSet<usize>,
+    start: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu);
+    }
+    let inside = || {
+        sched_setaffinity(None, &set).with_context(|| format!("cannot run on CPUs {cpus:?}"))?;
+        start()
+    };
+    std::thread::scope(|scope| match scope.spawn(inside).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves() {
+        let cases: [(&[usize], &[usize], &[usize]); 4] = [
+            (&[0, 1], &[0], &[1]),
+            (&[2, 3, 6], &[2], &[3, 6]),
+            (&[0, 1, 2, 3], &[0, 1], &[2, 3]),
+            (&[5], &[5], &[5]),
+        ];
+        for (allowed, server, generator) in cases {
+            let split = Split::of(allowed, false);
+            assert!(split.server.iter().eq(server), "{allowed:?}: {split:?}");
+            assert!(split.generator.iter().eq(generator), "{allowed:?}: {split:?}");
+        }
+        assert!(Split::of(&[0, 1], true).is_shared());
+        assert!(!Split::of(&[0, 1], false).is_shared());
+    }
+
+    #[test]
+    fn children_are_bound() {
+        let one = Split::new(false).unwrap().server.into_iter().next().unwrap();
+        let output = bound(&BTreeSet::from([one]), || {
+            Ok(std::process::Command::new("cat").arg("/proc/self/status").output()?)
+        });
+        let status = String::from_utf8(output.unwrap().stdout).unwrap();
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        assert_eq!(list.unwrap().trim(), one.to_string());
+    }
+}
