@@ -170,10 +170,10 @@ impl Panel<'_> {
     }
 }
 
-/// The distance of the axis's lines, and its end: room for a label above
-/// `most`.
+/// The distance of the axis's lines, and its end, which `most` may reach:
+/// labels have room above it.
 fn axis(most: f64) -> (f64, f64) {
-    let aim = if most > 0.0 { most * 1.08 } else { 1.0 };
+    let aim = if most > 0.0 { most } else { 1.0 };
     let power = 10f64.powf((aim / 5.0).log10().floor());
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * power);
     let step = steps.into_iter().find(|step| step * 5.0 >= aim).unwrap_or(steps[4]);
@@ -210,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn axes_end_above_the_highest_value_at_a_round_number() {
+    fn axes_end_at_or_above_the_highest_value() {
         let cases = [
             (0.0, (0.2, 1.0)),
             (9.0, (2.0, 10.0)),
-            (100.0, (25.0, 125.0)),
+            (100.0, (20.0, 100.0)),
             (23.0, (5.0, 25.0)),
             (0.031, (0.01, 0.04)),
         ];
