@@ -72,7 +72,7 @@ pub(crate) struct Run {
     pub(crate) join_cpu_s: f64,
     /// CPU time of the machine in the measured time.
     pub(crate) machine_cpu_s: f64,
-    /// Its share that neither side and no burner had.
+    /// The share of it that programs had which are no part of the experiment.
     pub(crate) others_load: f64,
     /// The share that the hypervisor gave to others.
     pub(crate) stolen: f64,
@@ -97,10 +97,19 @@ pub(crate) struct Remark {
     pub(crate) text: String,
 }
 
-/// What else runs while it is measured.
+/// What else runs while it is measured, because the experiment wants it.
 struct Company {
-    _burners: Vec<Process>,
-    _silent: Option<Generator>,
+    burners: Vec<Process>,
+    silent: Option<Generator>,
+}
+
+impl Company {
+    /// CPU time so far.
+    fn cpu(&self) -> Result<Duration> {
+        let burners = self.burners.iter().map(Process::id);
+        let ids = burners.chain(self.silent.iter().map(Generator::id));
+        ids.map(|id| ProcessReading::read(id).map(|reading| reading.cpu)).sum()
+    }
 }
 
 impl Bench {
@@ -154,9 +163,11 @@ impl Bench {
         generator.joined()?;
         let joined = ProcessReading::read(server.id())?;
         generator.measuring()?;
+        let company_start = company.cpu()?;
         let start = Reading::take(server.id(), generator.id())?;
         generator.measured()?;
         let end = Reading::take(server.id(), generator.id())?;
+        let company_cpu = company.cpu()?.saturating_sub(company_start).as_secs_f64();
         let report = generator.report()?;
         let scrape = server.metrics().map(MetricsPage::scrape).transpose()?;
         drop(company);
@@ -171,7 +182,7 @@ impl Bench {
         #[allow(clippy::cast_precision_loss)] // A few CPUs.
         let usable = usable as f64 * window;
         let machine = f64::from(end.machine.cpus) * window;
-        let others = if self.burner { 0.0 } else { machine_cpu - server_cpu - generator_cpu };
+        let others = machine_cpu - server_cpu - generator_cpu - company_cpu;
         let mut run = Run {
             seconds: window,
             server_cpu_s: server_cpu,
@@ -215,7 +226,7 @@ impl Bench {
             }
             None => None,
         };
-        Ok(Company { _burners: burners, _silent: silent })
+        Ok(Company { burners, silent })
     }
 
     fn start(&self, load: &Load, server: &Server<'_>) -> Result<Generator> {
