@@ -1,10 +1,14 @@
 //! CPUs: who runs where.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
+use wzp_testbed::process::Process;
+
+use crate::bound::bound;
 
 /// Which CPUs the two sides run on, by the kernel's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,27 +50,27 @@ impl Split {
     }
 }
 
-/// Runs `start` on a thread that is bound to these CPUs, as is every process
-/// that it starts.
+/// Starts `command` on these CPUs. It ends with this program, however that
+/// ends.
 ///
 /// # Errors
-/// The system refuses, or `start` fails.
-pub(crate) fn bound<T: Send>(
-    cpus: &BTreeSet<usize>,
-    start: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
+/// The system does not let it run there, or it cannot be started.
+pub(crate) fn start(name: &str, command: &Command, cpus: &BTreeSet<usize>) -> Result<Process> {
+    let bound = bound(command)?;
+    on(cpus, || Process::start(name, bound))
+}
+
+/// Does `work` on these CPUs, and what it starts stays there.
+fn on<T>(cpus: &BTreeSet<usize>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu);
     }
-    let inside = || {
-        sched_setaffinity(None, &set).with_context(|| format!("cannot run on CPUs {cpus:?}"))?;
-        start()
-    };
-    std::thread::scope(|scope| match scope.spawn(inside).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    let before = sched_getaffinity(None).context("cannot tell which CPUs may be used")?;
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on CPUs {cpus:?}"))?;
+    let result = work();
+    sched_setaffinity(None, &before).context("cannot run on all CPUs again")?;
+    result
 }
 
 #[cfg(test)]
@@ -91,13 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn children_are_bound() {
-        let one = Split::new(false).unwrap().server.into_iter().next().unwrap();
-        let output = bound(&BTreeSet::from([one]), || {
-            Ok(std::process::Command::new("cat").arg("/proc/self/status").output()?)
+    fn children_stay_where_they_were_started() {
+        let all = Split::new(true).unwrap().server;
+        let one = *all.first().unwrap();
+        let output = on(&BTreeSet::from([one]), || {
+            Ok(Command::new("cat").arg("/proc/self/status").output()?)
         });
         let status = String::from_utf8(output.unwrap().stdout).unwrap();
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         assert_eq!(list.unwrap().trim(), one.to_string());
+        assert_eq!(Split::new(true).unwrap().server, all, "this program is where it was");
     }
 }

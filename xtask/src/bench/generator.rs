@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use wzp_testbed::process::Process;
 
-use super::cpus::{Split, bound};
+use super::cpus::{Split, start};
 use super::place::Place;
 use super::scenario::Scenario;
 use super::server::{Programs, Server, inside};
@@ -154,7 +154,7 @@ impl Generator {
             command.args([name, &value]);
         }
         command.arg(server.listen().to_string());
-        let process = bound(&cpus.generator, || Process::start("wzp-client load", command))?;
+        let process = start("wzp-client load", &command, &cpus.generator)?;
         Ok(Self { process })
     }
 

@@ -11,7 +11,7 @@ use wzp_testbed::metrics::Scrape;
 use wzp_testbed::process::Process;
 
 use super::contestant::Contestant;
-use super::cpus::{Split, bound};
+use super::cpus::{Split, start};
 use super::generator::{Generator, Load, Report};
 use super::place::Place;
 use super::reading::{Process as ProcessReading, Reading};
@@ -27,10 +27,6 @@ const DISTURBED: f64 = 0.1;
 
 /// The clocks of `schedstat` and `stat` may be apart by this share and time.
 const CLOCKS_APART: (f64, Duration) = (0.05, Duration::from_millis(50));
-
-/// Never sleeps, and does not outlive whoever started it, however that ends.
-const BURN: &str = "while kill -0 $PPID 2>/dev/null; do \
-    i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done";
 
 /// What does not change from run to run.
 #[derive(Debug)]
@@ -209,12 +205,9 @@ impl Bench {
     /// The burners and the silent rooms of the scenario.
     fn company(&self, scenario: &Scenario, server: &Server<'_>) -> Result<Company> {
         let burners = if self.burner { self.cpus.server.len() } else { 0 };
-        let burn = || {
-            let mut command = Command::new("sh");
-            command.args(["-c", BURN]);
-            Process::start("burner", command)
-        };
-        let burners = (0..burners).map(|_| bound(&self.cpus.server, burn));
+        let mut burn = Command::new("sh");
+        burn.args(["-c", "while :; do :; done"]);
+        let burners = (0..burners).map(|_| start("burner", &burn, &self.cpus.server));
         let burners = burners.collect::<Result<_>>()?;
         let silent = match scenario.beside() {
             Some(scenario) => {

@@ -15,7 +15,7 @@ use wzp_testbed::process::Process;
 use wzp_testbed::relay::PATIENCE;
 
 use super::contestant::{Contestant, Program};
-use super::cpus::{Split, bound};
+use super::cpus::{Split, start};
 use super::generator::{Generator, Load, Trust};
 use super::place::Place;
 
@@ -74,7 +74,7 @@ impl<'a> Server<'a> {
             Program::Relay | Program::Naive => place.listen(),
         };
         let command = command(contestant, programs, namespace, listen, folder.path())?;
-        let process = bound(&cpus.server, || Process::start(&contestant.name, command))?;
+        let process = start(&contestant.name, &command, &cpus.server)?;
         let trust = Trust::Anyone;
         let mut server = Self { process, namespace, listen, trust, metrics: None, _folder: folder };
         match contestant.program {
