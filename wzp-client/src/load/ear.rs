@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_frame_is_counted_once_in_any_order() {
-        let cases: [(&[u32], (u64, u64, u64)); 7] = [
+        let cases: [(&[u32], _); 7] = [
             (&[0, 1, 2], (3, 0, 0)),
             (&[0, 2, 1, 3], (4, 0, 1)),
             (&[0, 0, 1, 1, 0], (2, 3, 0)),

@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(all.join_failures.total(), 8);
         assert_eq!(all.join_failures.exit(), Some(Exit::Connect));
         let counts = all.join_failures.counts();
-        assert_eq!(counts.into_iter().map(|(_, count)| count).collect::<Vec<_>>(), [5, 3]);
+        assert_eq!(counts.into_values().collect::<Vec<_>>(), [5, 3]);
         assert_eq!(all.sessions_lost.exit(), None);
     }
 

@@ -29,7 +29,7 @@ use crate::exit::{Exit, Failure};
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// Nobody is on the way any more if nobody came for so long.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// How long leaving may take.
 const LEAVING: Duration = Duration::from_secs(1);
