@@ -10,7 +10,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
 
 /// Bytes that may be in flight whatever was lost: a room with 14 talkers at 24
@@ -34,12 +34,13 @@ impl VoiceConfig {
 
 impl ControllerFactory for VoiceConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Voice(self.cubic.clone().build(now, current_mtu)))
+        Box::new(Voice(Cubic::new(self.cubic.clone(), now, current_mtu)))
     }
 }
 
 /// CUBIC, whose window is never taken for less than the floor.
-struct Voice(Box<dyn Controller>);
+#[derive(Clone)]
+struct Voice(Cubic);
 
 impl Controller for Voice {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
@@ -90,7 +91,7 @@ impl Controller for Voice {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self(self.0.clone_box()))
+        Box::new(self.clone())
     }
 
     fn initial_window(&self) -> u64 {

@@ -120,7 +120,7 @@ impl Default for EbpfSection {
 
 impl Default for ForwardSection {
     fn default() -> Self {
-        Self { bundle_window: Duration::from_millis(2) }
+        Self { bundle_window: Duration::from_millis(5) }
     }
 }
 

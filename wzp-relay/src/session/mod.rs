@@ -83,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) connection: Connection,
     pub(crate) phase: Phase,
+    /// What the connection's empty buffer for media has space for.
+    pub(crate) send_buffer: usize,
     /// Given back when QUIC forgets the connection.
     pub(crate) permit: Permit,
     pub(crate) backlog: Backlog,
@@ -132,13 +134,14 @@ struct PendingNotice {
 impl Session {
     pub(crate) fn new(
         id: SessionId,
-        connection: Connection,
+        mut connection: Connection,
         permit: Permit,
         now: Instant,
         limits: &Limits,
     ) -> Self {
         Self {
             id,
+            send_buffer: connection.datagrams().send_buffer_space(),
             connection,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
             permit,
@@ -314,8 +317,13 @@ impl Session {
         hearings
     }
 
-    /// When this session next wants [`Self::handle_deadlines`], apart from QUIC.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// When this session next has something to do.
+    pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
+        [self.connection.poll_timeout(), self.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// The same, apart from QUIC: when to call [`Self::handle_deadlines`].
+    fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Handshaking { deadline } | Phase::AwaitingHello { deadline } => Some(deadline),
             Phase::Joining | Phase::Ended => None,

@@ -51,6 +51,15 @@ use timers::Timers;
 /// connection is gone. quinn's 20 ms would take a minute for thousands of them.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A packet shorter than this, in bytes, was not short of space: QUIC packets
+/// have 1200, and frames that are split are never cut this short.
+const PARTLY_FILLED: usize = 1100;
+
+/// Timers of sessions fire together, at multiples of this: a wake-up for each
+/// would cost more than the media. QUIC counts on 1 ms (RFC 9002 section 6.1.2)
+/// and what schedulers add.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
+
 /// What every shard of a relay has in common.
 #[derive(Clone)]
 pub struct Shared {
@@ -264,7 +273,15 @@ impl Shard {
         }
         while let Some(number) = self.timers.pop(now) {
             let Some(session) = &mut self.sessions[number] else { continue };
-            session.connection.handle_timeout(now);
+            // Most wake-ups were overtaken: each packet puts off the time at which
+            // its loss would be noticed.
+            match session.next_timeout() {
+                Some(later) if later > now => {
+                    self.timers.wake_by(number, later);
+                    continue;
+                }
+                _ => session.connection.handle_timeout(now),
+            }
             let limits = &self.shared.limits;
             let verdict = session.handle_deadlines(now, limits);
             if let Phase::Handshaking { deadline } = session.phase
@@ -281,8 +298,16 @@ impl Shard {
 
     /// When [`Self::handle_timeouts`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let wishes = [self.timers.next(), self.drain_deadline(), self.waiting_until];
-        wishes.into_iter().flatten().min()
+        let timers = self.timers.next().map(|at| self.on_grain(at));
+        [timers, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
+    }
+
+    /// The first multiple of [`TIMER_GRAIN`] that is not before `at`.
+    fn on_grain(&self, at: Instant) -> Instant {
+        let (start, _) = self.shared.epoch;
+        let grain = TIMER_GRAIN.as_micros() as u64;
+        let since = at.saturating_duration_since(start).as_micros() as u64;
+        start + Duration::from_micros((since + 1).next_multiple_of(grain))
     }
 
     /// Ends the turn: everything received is fanned out, then everything to be
@@ -481,16 +506,22 @@ impl Shard {
         let Some(session) = &mut self.sessions[number] else { return };
         session.is_touched = false;
         session.bundle.clear();
+        let is_joined = session.seat().is_some();
         let mut outcome = Outcome::default();
         loop {
             // Topped up before every packet, so that each leaves full.
             outcome += session.backlog.drain_into(&mut session.connection);
-            let room = session.connection.datagrams().send_buffer_space();
-            if !out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer)) {
+            let space = session.connection.datagrams().send_buffer_space();
+            let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
+            let Some(size) = size else { break };
+            let space_after = session.connection.datagrams().send_buffer_space();
+            self.stats.udp_packets_with_media.add((space_after > space).into());
+            // All that was pending is in a packet that is not full, but for what
+            // comes in packets of its own during a handshake or at the end.
+            let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;
+            if is_joined && is_last {
                 break;
             }
-            let carries_media = session.connection.datagrams().send_buffer_space() > room;
-            self.stats.udp_packets_with_media.add(carries_media.into());
         }
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
@@ -523,8 +554,7 @@ impl Shard {
             session.known_address = Some(remote);
             self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
         }
-        let wishes = [session.connection.poll_timeout(), session.next_deadline()];
-        if let Some(deadline) = wishes.into_iter().flatten().min() {
+        if let Some(deadline) = session.next_timeout() {
             self.timers.wake_by(number, deadline);
         }
     }

@@ -25,19 +25,23 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Lets `write` fill an empty buffer; whether a packet came of it.
-    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<Transmit>) -> bool {
+    /// Lets `write` fill an empty buffer; the size of the packet if one came of
+    /// it.
+    pub(crate) fn write(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<Transmit>,
+    ) -> Option<usize> {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         let Some(transmit) = write(&mut bytes) else {
             self.spare.push(bytes);
-            return false;
+            return None;
         };
         debug_assert!(transmit.segment_size.is_none(), "one packet was asked for");
-        bytes.truncate(transmit.size);
-        let Transmit { destination, ecn, src_ip: source, .. } = transmit;
+        let Transmit { destination, ecn, src_ip: source, size, .. } = transmit;
+        bytes.truncate(size);
         self.packets.push(OutPacket { destination, source, ecn, bytes });
-        true
+        Some(size)
     }
 
     /// What is to be sent.
