@@ -3,6 +3,7 @@
 //! left: namespaces go when their owner does, and those of dead processes are
 //! swept before new ones are made.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -121,7 +122,7 @@ pub enum Family {
 #[derive(Debug)]
 pub struct Network {
     hosts: Vec<Host>,
-    _bridge: Namespace,
+    bridge: Namespace,
 }
 
 impl Network {
@@ -149,16 +150,47 @@ impl Network {
                 v4: Ipv4Addr::new(10, 77, 0, number),
                 v6: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()),
             };
-            attach(&bridge, &host, &format!("port{number}"), &mtu.to_string())?;
+            attach(&bridge, &host, &port(number), &mtu.to_string())?;
             hosts.push(host);
         }
-        Ok(Self { hosts, _bridge: bridge })
+        Ok(Self { hosts, bridge })
     }
 
     /// The hosts in the order of their labels.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
+
+    /// Has these CPUs process what a host sends, from the wire on, and not the
+    /// one that sent it: with a real network that is another machine's work. The
+    /// host by its place in [`Self::hosts`].
+    ///
+    /// # Errors
+    /// The kernel does not do receive packet steering.
+    pub fn process_on(&self, host: u8, cpus: &BTreeSet<usize>) -> Result<()> {
+        let file = format!("/sys/class/net/{}/queues/rx-0/rps_cpus", port(host + 1));
+        let write = format!("echo {} > {file}", cpu_mask(cpus));
+        let status = self.bridge.command("sh").args(["-c", &write]).status()?;
+        if !status.success() {
+            bail!("cannot write {file}");
+        }
+        Ok(())
+    }
+}
+
+/// The bridge's end of a host's cable; the first is number 1.
+fn port(number: u8) -> String {
+    format!("port{number}")
+}
+
+/// A set of CPUs as sysfs takes it: 32 to a group, the highest first.
+fn cpu_mask(cpus: &BTreeSet<usize>) -> String {
+    let groups = cpus.last().map_or(1, |last| last / 32 + 1);
+    let group = |number: usize| {
+        let bits = cpus.iter().filter(|cpu| *cpu / 32 == number).map(|cpu| 1u32 << (cpu % 32));
+        format!("{:x}", bits.sum::<u32>())
+    };
+    (0..groups).rev().map(group).collect::<Vec<_>>().join(",")
 }
 
 fn attach(bridge: &Namespace, host: &Host, port: &str, mtu: &str) -> Result<()> {
@@ -224,6 +256,15 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(owner(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn sets_of_cpus_are_written_in_groups() {
+        for (cpus, mask) in
+            [(&[0][..], "1"), (&[1, 2, 3], "e"), (&[31], "80000000"), (&[1, 64], "1,0,2")]
+        {
+            assert_eq!(cpu_mask(&cpus.iter().copied().collect()), mask);
         }
     }
 

@@ -66,6 +66,51 @@ fn five_hundred_clients_lose_nothing() {
     assert_eq!(by_room, forwarded, "rooms' counts and the total disagree");
 }
 
+/// Members who talk one after the other, 3 ms apart, over two shards; the most
+/// that a frame was on its way beyond the path, and frames per packet.
+fn staggered(seed: u64, members: usize) -> (Duration, f64) {
+    let mut world = World::new(seed, 2, roomy(), path());
+    assemble(&mut world, &[members]);
+    for talker in 0..members {
+        world.start_talking(talker, FRAME);
+        world.run_for(Duration::from_millis(3));
+    }
+    let before = |world: &World| {
+        let packets = world.sum(|stats| stats.udp_packets_with_media.get());
+        (world.sum(|stats| stats.media_packets_forwarded.get()), packets)
+    };
+    // By now each knows who talks.
+    world.run_for(Duration::from_millis(100));
+    let (frames, packets) = before(&world);
+    for client in &mut world.clients {
+        client.heard.clear();
+    }
+    world.run_for(Duration::from_secs(2));
+    let (more_frames, more_packets) = before(&world);
+    let latencies = world.clients.iter().flat_map(|client| client.heard.values());
+    let longest = latencies.flat_map(|heard| &heard.latencies_us).max();
+    let beyond = Duration::from_micros(*longest.unwrap()) - 2 * path().delay;
+    (beyond, (more_frames - frames) as f64 / (more_packets - packets) as f64)
+}
+
+#[test]
+fn frames_wait_for_company_and_no_longer_than_they_may() {
+    // Mail between shards, and arrivals in steps of 100 us.
+    const NETWORK: Duration = Duration::from_micros(300);
+    for (seed, hold) in [(20, 0), (21, 1), (22, 2), (23, 3)] {
+        assert_eq!(World::new(seed, 1, roomy(), path()).shared.hold, Duration::from_millis(hold));
+        let (beyond, frames_per_packet) = staggered(seed, 5);
+        println!("{hold} ms: {beyond:?} beyond the path, {frames_per_packet:.2} frames a packet");
+        assert!(beyond <= Duration::from_millis(hold) + NETWORK, "{hold} ms: {beyond:?}");
+        // Frames come 3 ms apart.
+        assert_eq!(frames_per_packet > 1.2, hold == 3, "{hold} ms: {frames_per_packet}");
+        // With one other member there is nobody to wait for.
+        let (beyond, frames_per_packet) = staggered(seed, 2);
+        assert!(beyond <= NETWORK, "{hold} ms, two members: {beyond:?}");
+        assert!(frames_per_packet == 1.0, "{hold} ms, two members: {frames_per_packet}");
+    }
+}
+
 /// A path that loses packets for other reasons than congestion must not be
 /// taken for a full one: what the congestion window holds back is voice lost.
 #[test]

@@ -116,10 +116,14 @@ fn forward(options: &Options) -> Result<()> {
         "experiment {} needs network namespaces, which root can make",
         experiment.name
     );
+    let cpus = Split::new(experiment.all_cpus)?;
+    if !cpus.is_shared() {
+        place.receive_on(&cpus.generator)?;
+    }
     let bench = Bench {
         programs: build()?,
         place,
-        cpus: Split::new(experiment.all_cpus)?,
+        cpus,
         warm_up: experiment.warm_up,
         seconds: options.seconds,
         burner: experiment.burner,
@@ -219,7 +223,8 @@ fn circumstances(bench: &Bench) -> Vec<(&'static str, String)> {
     let pinning = if bench.cpus.is_shared() {
         format!("both sides on all CPUs, {:?}", bench.cpus.server)
     } else {
-        format!("server on {:?}, load generator on {:?}", bench.cpus.server, bench.cpus.generator)
+        let Split { server, generator } = &bench.cpus;
+        format!("server on {server:?}, load generator and its end of the network on {generator:?}")
     };
     let mut facts = vec![
         ("machine", format!("{cpus} CPUs, {model}, Linux {}", kernel.trim())),

@@ -1,10 +1,15 @@
 //! Where both sides meet: two network namespaces, or the machine's loopback.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 use wzp_testbed::netns::{Namespace, Network};
+
+/// The hosts' places in the network.
+const SERVER: u8 = 0;
+const GENERATOR: u8 = 1;
 
 /// How the sides are to be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,6 +42,16 @@ impl Place {
         }
     }
 
+    /// Has the generator's CPUs do what another machine would: process what the
+    /// server has sent. Otherwise the server pays for it, since the kernel
+    /// delivers on the CPU that sends.
+    ///
+    /// # Errors
+    /// The kernel does not do receive packet steering.
+    pub(crate) fn receive_on(&self, generator: &BTreeSet<usize>) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |network| network.process_on(SERVER, generator))
+    }
+
     /// What it is.
     pub(crate) const fn kind(&self) -> Kind {
         if self.0.is_some() { Kind::Veth } else { Kind::Loopback }
@@ -44,17 +59,20 @@ impl Place {
 
     /// The server's namespace, if it has one.
     pub(crate) fn server(&self) -> Option<&Namespace> {
-        self.0.as_ref().map(|network| &network.hosts()[0].namespace)
+        self.0.as_ref().map(|network| &network.hosts()[usize::from(SERVER)].namespace)
     }
 
     /// The load generator's namespace, if it has one.
     pub(crate) fn generator(&self) -> Option<&Namespace> {
-        self.0.as_ref().map(|network| &network.hosts()[1].namespace)
+        self.0.as_ref().map(|network| &network.hosts()[usize::from(GENERATOR)].namespace)
     }
 
     /// Where the server listens: its address, a free port.
     pub(crate) fn listen(&self) -> SocketAddr {
-        let host = self.0.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.hosts()[0].v4);
+        let host = self
+            .0
+            .as_ref()
+            .map_or(Ipv4Addr::LOCALHOST, |network| network.hosts()[usize::from(SERVER)].v4);
         SocketAddr::new(IpAddr::V4(host), 0)
     }
 
