@@ -15,7 +15,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wzp_testbed::client::{Client, Launch as ClientLaunch, Summary};
 use wzp_testbed::impair::loss;
@@ -104,6 +104,15 @@ fn speak(test: &str, family: Family, path: Path, listeners: u16) -> Option<(Summ
             Client::start(&launch, &["--record", path.to_str().unwrap()]).unwrap()
         })
         .collect();
+    // A relay changes to another connection id of its client when it first hears
+    // of one (RFC 9000 section 5.1), and what that overtakes is lost: the
+    // listeners' connections settle before anybody speaks.
+    let deadline = Instant::now() + LIMIT;
+    while relay.scrape().unwrap().sum("wzp_relay_active_sessions", &[]) != Some(listeners as f64) {
+        assert!(Instant::now() < deadline, "the listeners do not join");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
     let others = listeners.to_string();
     let speaker = Client::start(
         &launch(&speaker_host.namespace, "speaker", for_speaker),

@@ -221,7 +221,8 @@ fn listeners_reports_reach_the_sender_on_whatever_shard() {
             let lost = if client == 5 { 10 * second } else { 0 };
             world.with_client(client, |client, _| client.report(50 * second, lost));
         }
-        world.run_for(Duration::from_millis(1000));
+        // Longer than feedback is collected, so that none is of two reports.
+        world.run_for(Duration::from_millis(1100));
     }
     world.run_for(Duration::from_secs(2));
     let feedback = &world.clients[0].feedback;

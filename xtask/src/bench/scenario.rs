@@ -44,9 +44,9 @@ pub(crate) const CALLS_OF_400: Scenario =
     Scenario { name: "calls-of-400", idle_rooms: 380, ..CALLS };
 /// As many frames as [`CALLS`] in twenty times as many rooms.
 pub(crate) const SPARSE: Scenario = Scenario { name: "sparse", rooms: 400, rate: 2.5, ..CALLS };
-/// [`CALLS`] beside 2,000 idle sessions.
+/// [`CALLS`] beside 10,000 idle sessions.
 pub(crate) const CALLS_CROWDED: Scenario =
-    Scenario { name: "calls-crowded", idle_rooms: 400, ..CALLS };
+    Scenario { name: "calls-crowded", idle_rooms: 2_000, ..CALLS };
 /// As many calls as take 30 % of a CPU.
 pub(crate) const CALLS_30: Scenario =
     Scenario { name: "calls-30pct", load_share: Some(0.3), ..CALLS };
