@@ -21,6 +21,7 @@ use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::send_all;
 use crate::metrics::reason::DropReason;
 use crate::metrics::stats::ShardStats;
+use crate::room::ShardIndex;
 use crate::shard::flow::FlowEvent;
 use crate::shard::mail::{Mail, Packet};
 use crate::shard::{Outgoing, Shard, Shared};
@@ -78,6 +79,7 @@ pub fn start(
             pause: shared.hold,
             buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
+            woken: Vec::new(),
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
@@ -128,6 +130,8 @@ struct Worker {
     pause: Duration,
     buffers: [Vec<u8>; BATCH_SIZE],
     out: Outgoing,
+    /// Shards that a turn left mail for, empty between turns.
+    woken: Vec<ShardIndex>,
 }
 
 /// What a turn found to do.
@@ -250,17 +254,16 @@ impl Worker {
     }
 
     fn deliver_mail(&mut self) {
-        let mut woken = Vec::new();
         for (to, mail) in self.shard.take_mail() {
             let carries_media = matches!(mail, Mail::Media { .. } | Mail::Packet(_));
             if !self.postboxes[to].leave(mail) && carries_media {
                 self.stats.packets_dropped[DropReason::ShardQueue].add(1);
             }
-            if !woken.contains(&to) {
-                woken.push(to);
+            if !self.woken.contains(&to) {
+                self.woken.push(to);
             }
         }
-        for to in woken {
+        for to in self.woken.drain(..) {
             self.postboxes[to].wake();
         }
     }
