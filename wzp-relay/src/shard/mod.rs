@@ -302,7 +302,7 @@ impl Shard {
         [timers, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
     }
 
-    /// The first multiple of [`TIMER_GRAIN`] that is not before `at`.
+    /// The first multiple of [`TIMER_GRAIN`] after `at`.
     fn on_grain(&self, at: Instant) -> Instant {
         let (start, _) = self.shared.epoch;
         let grain = TIMER_GRAIN.as_micros() as u64;
