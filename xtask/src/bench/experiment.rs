@@ -25,6 +25,10 @@ pub(crate) enum Name {
     Shards,
     /// The cost of a frame as rooms grow in number.
     Rooms,
+    /// The cost of a frame as rooms grow.
+    Members,
+    /// The cost of a frame as sessions grow in number.
+    Sessions,
     /// Latency when the server is busy for 30 % of a CPU.
     Latency,
     /// Another program wants the server's CPUs all the time.
@@ -83,6 +87,8 @@ impl Experiment {
             Name::Ebpf => ebpf(),
             Name::Shards => shards(),
             Name::Rooms => rooms(),
+            Name::Members => members(),
+            Name::Sessions => sessions(),
             Name::Latency => latency(),
             Name::Starved => starved(),
             Name::Idle => idle(),
@@ -187,9 +193,29 @@ fn rooms() -> Experiment {
         name: "rooms",
         question: "Does a frame cost more when there are more rooms?",
         contestants: vec![relay()],
-        scenarios: vec![scenario::CALLS, scenario::CALLS_OF_400, scenario::SPARSE],
+        scenarios: vec![scenario::CALLS, scenario::SPARSE],
         base: Base::Scenario,
         ..forward()
+    }
+}
+
+fn members() -> Experiment {
+    use scenario::{MEMBERS_2, MEMBERS_5, MEMBERS_21, MEMBERS_101};
+    Experiment {
+        name: "members",
+        question: "Does a frame cost more when rooms are larger?",
+        scenarios: vec![MEMBERS_2, MEMBERS_5, MEMBERS_21, MEMBERS_101],
+        ..rooms()
+    }
+}
+
+fn sessions() -> Experiment {
+    use scenario::{ACTIVE_2000, CALLS, CALLS_CROWDED, CALLS_OF_400};
+    Experiment {
+        name: "sessions",
+        question: "Does a frame cost more when there are more sessions?",
+        scenarios: vec![CALLS, CALLS_OF_400, CALLS_CROWDED, ACTIVE_2000],
+        ..rooms()
     }
 }
 
@@ -197,8 +223,8 @@ fn latency() -> Experiment {
     Experiment {
         name: "latency",
         question: "How long is a frame on its way when the server is busy for 30 % of a CPU?",
-        contestants: vec![Contestant::naive(), relay()],
-        scenarios: vec![scenario::CALLS_30],
+        contestants: vec![Contestant::naive(), relay(), relay_bundling("0ms")],
+        scenarios: vec![scenario::CALLS_30, scenario::CALLS_45],
         compared: P99,
         columns: vec![P50, SERVER_LOAD, US_PER_FRAME, DELIVERED, FRAMES_PER_PACKET],
         plotted: vec![P50, P99],

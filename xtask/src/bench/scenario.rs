@@ -47,6 +47,18 @@ pub(crate) const SPARSE: Scenario = Scenario { name: "sparse", rooms: 400, rate:
 /// [`CALLS`] beside 10,000 idle sessions.
 pub(crate) const CALLS_CROWDED: Scenario =
     Scenario { name: "calls-crowded", idle_rooms: 2_000, ..CALLS };
+/// As many calls as take 30 % of a CPU of this relay on a small machine.
+pub(crate) const CALLS_45: Scenario = voice("calls-45", 45, 5, 5);
+/// One talker in a room of 2; as many frames as [`CALLS`], as the next three.
+pub(crate) const MEMBERS_2: Scenario = voice("members-2", 400, 2, 1);
+/// One talker in a room of 5.
+pub(crate) const MEMBERS_5: Scenario = voice("members-5", 100, 5, 1);
+/// One talker in a room of 21.
+pub(crate) const MEMBERS_21: Scenario = voice("members-21", 20, 21, 1);
+/// One talker in a room of 101.
+pub(crate) const MEMBERS_101: Scenario = voice("members-101", 4, 101, 1);
+/// 2,000 sessions in rooms of five, in each of which one talks.
+pub(crate) const ACTIVE_2000: Scenario = voice("active-2000", 400, 5, 1);
 /// As many calls as take 30 % of a CPU.
 pub(crate) const CALLS_30: Scenario =
     Scenario { name: "calls-30pct", load_share: Some(0.3), ..CALLS };
@@ -58,7 +70,7 @@ pub(crate) const IDLE_10000: Scenario = voice("idle-10000", 2_000, 5, 0);
 pub(crate) const STORM: Scenario = voice("storm-2000", 400, 5, 0);
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 18] = [
     CALLS,
     MEETINGS,
     HALL,
@@ -67,6 +79,12 @@ pub(crate) const ALL: [Scenario; 12] = [
     CALLS_OF_400,
     SPARSE,
     CALLS_CROWDED,
+    CALLS_45,
+    MEMBERS_2,
+    MEMBERS_5,
+    MEMBERS_21,
+    MEMBERS_101,
+    ACTIVE_2000,
     CALLS_30,
     IDLE_1000,
     IDLE_10000,
@@ -132,7 +150,9 @@ mod tests {
         assert_eq!(frames(MEETINGS), 39_200.0);
         assert_eq!(frames(HALL), 74_250.0);
         assert_eq!(frames(LOAD), 100_000.0);
-        assert_eq!(frames(SPARSE), frames(CALLS));
+        for scenario in [SPARSE, MEMBERS_2, MEMBERS_5, MEMBERS_21, MEMBERS_101] {
+            assert_eq!(frames(scenario), frames(CALLS));
+        }
     }
 
     #[test]
