@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::binaries;
 use crate::http::{self, Response};
 use crate::metrics::Scrape;
 use crate::netns::Namespace;
@@ -31,7 +32,18 @@ pub struct Launch<'a> {
     pub arguments: Vec<OsString>,
 }
 
-impl Launch<'_> {
+impl<'a> Launch<'a> {
+    /// The relay under test in a namespace, with its state in `folder`.
+    pub fn on(namespace: &'a Namespace, listen: SocketAddr, folder: &Path) -> Self {
+        Self {
+            program: binaries::relay(),
+            namespace: Some(namespace),
+            listen,
+            state_dir: folder.join("state"),
+            arguments: Vec::new(),
+        }
+    }
+
     /// The command line, with a free port for metrics.
     pub fn command(&self) -> Command {
         let mut command = match self.namespace {

@@ -4,20 +4,23 @@
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
+mod frame;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use frame::frame;
 use quinn::Endpoint;
 use tokio::sync::Barrier;
 use tokio::time::{Instant, interval, timeout, timeout_at};
 use wzp_proto::control::{Hello, Role};
-use wzp_proto::media::{AudioLevel, MediaHeader, Profile};
+use wzp_proto::media::{MediaHeader, Profile};
 use wzp_testbed::metrics::Scrape;
 use wzp_testbed::netns::{Family, Host, Network};
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
-use wzp_testbed::{binaries, skip};
+use wzp_testbed::skip;
 use wzp_transport::identity::Fingerprint;
 use wzp_transport::join::{Joined, client_config, connect, enter, leave};
 use wzp_transport::trust::Trust;
@@ -69,7 +72,7 @@ impl Call {
                         account.moves.push(account.last_heard());
                         joined.endpoint.rebind(socket).unwrap();
                     }
-                    joined.connection.send_datagram(frame(account.sender_id, sent).into()).unwrap();
+                    joined.connection.send_datagram(frame(account.sender_id, sent, 92).into()).unwrap();
                     sent += 1;
                 }
                 datagram = timeout_at(deadline, joined.connection.read_datagram()) => {
@@ -130,19 +133,6 @@ impl Account {
     }
 }
 
-fn frame(sender_id: u16, sequence: u32) -> Vec<u8> {
-    let header = MediaHeader {
-        profile: Profile::Good,
-        level: AudioLevel::new(30, true),
-        sender_id,
-        sequence,
-        timestamp: sequence.wrapping_mul(Profile::Good.frame_ticks()),
-    };
-    let mut frame = header.encode().to_vec();
-    frame.resize(92, 0x5a);
-    frame
-}
-
 /// UDP ports of this thread's network namespace.
 fn bound_ports() -> BTreeSet<u16> {
     let tables = ["udp", "udp6"].map(|table| format!("/proc/thread-self/net/{table}"));
@@ -183,14 +173,12 @@ fn ports_change_in_mid_call(test: &str, family: Family, ebpf: &str, steered_by: 
     let network = Network::new(&["relay", "movers", "peers"]).unwrap();
     let [relay_host, movers, peers] = network.hosts() else { panic!("three hosts") };
     let folder = temporary_state().unwrap();
-    let relay = Relay::start(&Launch {
-        program: binaries::relay(),
-        namespace: Some(&relay_host.namespace),
-        listen: (relay_host.address(family), 0).into(),
-        state_dir: folder.path().join("state"),
+    let listen = (relay_host.address(family), 0).into();
+    let launch = Launch {
         arguments: ["--shards", "3", "--ebpf", ebpf].map(Into::into).into(),
-    })
-    .unwrap();
+        ..Launch::on(&relay_host.namespace, listen, folder.path())
+    };
+    let relay = Relay::start(&launch).unwrap();
     let call = Arc::new(Call {
         relay: relay.listen(),
         pin: relay.fingerprint().parse().unwrap(),

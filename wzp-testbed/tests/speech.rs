@@ -61,14 +61,9 @@ fn speak(test: &str, family: Family, path: Path, listeners: u16) -> Option<(Summ
     let network = Network::new(&["relay", "speaker", "listeners"]).unwrap();
     let [relay_host, speaker_host, listeners_host] = network.hosts() else { panic!("three hosts") };
     let folder = temporary_state().unwrap();
-    let relay = Relay::start(&Launch {
-        program: binaries::relay(),
-        namespace: Some(&relay_host.namespace),
-        listen: (relay_host.address(family), 0).into(),
-        state_dir: folder.path().join("state"),
-        arguments: Vec::new(),
-    })
-    .unwrap();
+    let listen = (relay_host.address(family), 0).into();
+    let launch = Launch::on(&relay_host.namespace, listen, folder.path());
+    let relay = Relay::start(&launch).unwrap();
     match path {
         Path::LossBeforeRelay => lose(relay_host, speaker_host.address(family)),
         Path::LossBeforeListeners => lose(listeners_host, relay_host.address(family)),

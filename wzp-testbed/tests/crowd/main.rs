@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
+#[path = "../frame/mod.rs"]
+mod frame;
 mod voice;
 
 use std::sync::Arc;

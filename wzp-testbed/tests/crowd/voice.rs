@@ -11,10 +11,12 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, interval_at, timeout};
 use wzp_proto::control::{Hello, Pong, Role, client_message, relay_message};
-use wzp_proto::media::{AudioLevel, MediaHeader, Profile};
+use wzp_proto::media::MediaHeader;
 use wzp_testbed::loopback::Loopback;
 use wzp_transport::join::{JoinError, Joined, client_config, connect, enter};
 use wzp_transport::trust::Trust;
+
+use crate::frame::frame;
 
 /// Handshakes on their way at once: more would only overflow socket buffers of
 /// a machine that runs both sides.
@@ -141,7 +143,7 @@ impl Voice {
         loop {
             tokio::select! {
                 _ = clock.tick(), if talks => {
-                    let frame = frame(account.sender_id, account.sent);
+                    let frame = frame(account.sender_id, account.sent, 92);
                     if connection.send_datagram(frame.into()).is_err() {
                         return;
                     }
@@ -165,17 +167,4 @@ impl Voice {
             }
         }
     }
-}
-
-fn frame(sender_id: u16, sequence: u32) -> Vec<u8> {
-    let header = MediaHeader {
-        profile: Profile::Good,
-        level: AudioLevel::new(30, true),
-        sender_id,
-        sequence,
-        timestamp: sequence.wrapping_mul(Profile::Good.frame_ticks()),
-    };
-    let mut frame = header.encode().to_vec();
-    frame.resize(92, 0x5a);
-    frame
 }

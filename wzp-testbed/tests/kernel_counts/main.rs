@@ -10,6 +10,8 @@
 
 mod count;
 mod exact;
+#[path = "../frame/mod.rs"]
+mod frame;
 mod look;
 mod member;
 mod operator;
@@ -35,14 +37,8 @@ fn start_relay<'a>(host: &'a Host, listen: SocketAddr, folder: &Path) -> Relay<'
             .map(Into::into)
             .into();
     arguments.push(config.into());
-    Relay::start(&Launch {
-        program: binaries::relay(),
-        namespace: Some(&host.namespace),
-        listen,
-        state_dir: folder.join("state"),
-        arguments,
-    })
-    .unwrap()
+    let launch = Launch { arguments, ..Launch::on(&host.namespace, listen, folder) };
+    Relay::start(&launch).unwrap()
 }
 
 /// Runs a command of a running relay and gives what it printed.

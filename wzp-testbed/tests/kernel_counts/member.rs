@@ -10,13 +10,13 @@ use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, UdpStats};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::time::{MissedTickBehavior, interval};
 use wzp_proto::control::{Hello, Role};
-use wzp_proto::media::{AudioLevel, MediaHeader, Profile};
 use wzp_testbed::netns::{Family, Host};
 use wzp_transport::join::{ControlReceiver, ControlSender, client_config, connect, enter, leave};
 use wzp_transport::parameters;
 use wzp_transport::trust::Trust;
 
 use crate::count::Count;
+use crate::frame::frame;
 
 /// Frames a second; limits of the relay allow more.
 pub(crate) const FRAMES_PER_SECOND: u32 = 50;
@@ -139,17 +139,8 @@ impl Member {
     fn frame(&self, sequence: u32) -> Vec<u8> {
         /// Header included, as the relay counts it.
         const LONGEST: usize = 1100;
-        let header = MediaHeader {
-            profile: Profile::Good,
-            level: AudioLevel::new(30, true),
-            sender_id: self.sender_id,
-            sequence,
-            timestamp: sequence.wrapping_mul(Profile::Good.frame_ticks()),
-        };
         let length = if self.manner.bursts { LONGEST } else { 60 + sequence as usize % 100 };
-        let mut frame = header.encode().to_vec();
-        frame.resize(length, 0x5a);
-        frame
+        frame(self.sender_id, sequence, length)
     }
 }
 
