@@ -9,7 +9,7 @@ use wzp_relay::kernel::{Kernel, Options};
 use wzp_testbed::netns::Namespace;
 use wzp_testbed::skip;
 
-use crate::network::{ip, options, programs};
+use crate::scene::{ip, options, programs};
 
 const INTERFACES: &str = "WZP_TEST_INTERFACES";
 
