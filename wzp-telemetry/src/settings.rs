@@ -1,0 +1,261 @@
+//! The configuration sections that all programs share, with the keys, values
+//! and defaults of the monitoring guide. What each program adds of its own is
+//! said at the key.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where metrics are served, and in which form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether there is a listener for metrics, `/health` and `/ready`.
+    pub enabled: bool,
+    /// TCP address of the listener.
+    pub listen_addr: SocketAddr,
+    /// Path of the metrics.
+    pub path: String,
+    /// The form in which metrics are served to who asks for none.
+    pub format: MetricsFormat,
+    /// File with TLS and basic authentication for the listener, in the form of
+    /// Prometheus' exporter toolkit (web.config.yml).
+    pub web_config: Option<PathBuf>,
+    /// Most rooms that get series of their own; the others share `_overflow`.
+    pub max_room_series: usize,
+    /// Most sessions that get series of their own: the oldest. 0: none.
+    pub max_session_series: usize,
+    /// How rooms are named in labels.
+    pub room_label: RoomLabel,
+}
+
+/// `metrics.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsFormat {
+    /// Prometheus text 0.0.4, or OpenMetrics for who accepts it.
+    #[default]
+    Prometheus,
+    /// JSON.
+    Json,
+}
+
+/// `metrics.room_label`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomLabel {
+    /// By their names, as clients chose them.
+    #[default]
+    Name,
+    /// By a hash of the name, the same for as long as the program runs.
+    Hash,
+    /// Not at all: all rooms share one series.
+    Off,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            path: "/metrics".into(),
+            format: MetricsFormat::Prometheus,
+            web_config: None,
+            max_room_series: 1000,
+            max_session_series: 1000,
+            room_label: RoomLabel::Name,
+        }
+    }
+}
+
+/// A listener for health alone. The metrics listener answers `/health` and
+/// `/ready` too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// TCP address of the listener.
+    pub listen_addr: SocketAddr,
+    /// Path of the health report; `/ready` stays as it is.
+    pub path: String,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            path: "/health".into(),
+        }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// What is not worth logging: everything below this.
+    pub level: Level,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Where lines go; without it to standard error. The other keys are about
+    /// this file.
+    pub file: Option<PathBuf>,
+    /// A file that would grow beyond this is put aside for a new one.
+    #[schemars(with = "String")]
+    pub max_size: ByteSize,
+    /// Files put aside are deleted when they are so old.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub max_age: Duration,
+    /// Most files put aside; the oldest are deleted.
+    pub max_backups: u32,
+    /// Whether files put aside are compressed (gzip).
+    pub compress: bool,
+}
+
+/// `logging.level`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Very detailed.
+    Trace,
+    /// Each decision.
+    Debug,
+    /// What an operator may want to know later.
+    #[default]
+    Info,
+    /// What may need an operator.
+    Warn,
+    /// What does.
+    Error,
+}
+
+/// `logging.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Plain,
+    /// One JSON object a line, for Logstash and its like.
+    Json,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            format: LogFormat::Plain,
+            file: None,
+            max_size: ByteSize::mb(100),
+            max_age: Duration::from_secs(30 * 24 * 3600),
+            max_backups: 10,
+            compress: true,
+        }
+    }
+}
+
+/// Traces of what takes more than one step: handshakes, joins, reloads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracing {
+    /// Whether traces are sent.
+    pub enabled: bool,
+    /// In which protocol.
+    pub exporter: Exporter,
+    /// Host and port of the receiver; `http://` is understood.
+    pub endpoint: String,
+    /// Share of traces that are sent, 0 to 1. One that another program has
+    /// begun follows that program's choice.
+    pub sample_rate: f64,
+}
+
+/// `tracing.exporter`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Exporter {
+    /// OpenTelemetry's own over gRPC, which Jaeger and all collectors take.
+    #[default]
+    Otlp,
+    /// The same: Jaeger has no other protocol any more.
+    Jaeger,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            exporter: Exporter::Otlp,
+            endpoint: "localhost:4317".into(),
+            sample_rate: 0.1,
+        }
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it is; without it `audit.log` in the state directory.
+    pub file: Option<PathBuf>,
+    /// The events that are written; without it all.
+    pub events: Option<Vec<AuditEvent>>,
+}
+
+/// What an audit log tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditEvent {
+    /// A certificate or a key for tokens was replaced.
+    KeyRotation,
+    /// The configuration was changed while the program ran.
+    ConfigChange,
+    /// A file transfer began. Nothing does yet.
+    TransferStart,
+    /// A file transfer ended. Nothing does yet.
+    TransferComplete,
+    /// A participant joined a room.
+    SessionStart,
+    /// A participant's session ended.
+    SessionEnd,
+    /// Somebody could not say who they are.
+    AuthFailure,
+    /// An operator gave a command.
+    AdminAction,
+    /// The program started or ended.
+    Lifecycle,
+}
+
+/// Durations as people write them: "5s", "500ms", "30d".
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes the shortest form that is read again as the same.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(value: &Duration, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_str(&humantime::format_duration(*value))
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It is no duration; with an example.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_duration(&text).map_err(|error| {
+            D::Error::custom(format!("{error}; write a duration such as \"5s\" or \"500ms\""))
+        })
+    }
+}
