@@ -2,6 +2,6 @@
 //! runtime, and never on the packet path.
 
 pub mod flows;
-pub mod http;
+pub mod health;
 pub mod serve;
 pub mod socket;

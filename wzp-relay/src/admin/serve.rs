@@ -9,22 +9,34 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use quinn_proto::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::Handle;
 use tracing::info;
+use wzp_telemetry::health::Health;
+use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
+use wzp_telemetry::metrics::Scrapes;
+use wzp_telemetry::settings;
 use wzp_transport::identity::Identity;
 use wzp_transport::parameters;
 
-use super::http::{self, Pages};
+use super::health::RelayHealth;
 use super::socket;
 use crate::config::{Config, EbpfMode, EbpfSection};
 use crate::kernel::{Accounts, Kernel, Mode, Options};
 use crate::metrics::rooms::RoomCounts;
-use crate::metrics::{ExternalCount, Metrics, Sources};
+use crate::metrics::{self, ExternalCount, Sources};
 use crate::net::run::{self, Shards};
 use crate::net::socket as udp;
 use crate::net::steering;
 use crate::session::admission::{Admission, Population};
 use crate::shard::Shared;
 use crate::shard::mail::Mail;
+
+/// As pages name it.
+const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_VERSION") };
+
+/// The listener for metrics.
+const METRICS: Purpose =
+    Purpose { serves: "metrics", chosen_with: "metrics.listen_addr or --metrics-port" };
 
 /// Runs a relay until a signal ends it.
 ///
@@ -48,7 +60,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
     udp::warn_of_small_buffers(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
-    let listener = http::bind(config.metrics.listen_addr).await?;
+    let listener = http::bind(config.metrics.listen_addr, METRICS).await?;
     let metrics_at = listener.local_addr().context("the metrics listener has no address")?;
 
     let admin = socket::bind(&config.relay.admin_socket())?;
@@ -67,10 +79,22 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
         log_lines_dropped,
         started,
     };
-    let pages = Pages { metrics: Metrics::new(sources.clone())?, sources: sources.clone() };
     // Aborted at the end, so that the socket's file goes.
     let admin = tokio::spawn(socket::serve(admin, sources.accounts.clone()));
-    tokio::spawn(http::serve(listener, Arc::new(pages)));
+    let settings = settings::Metrics {
+        listen_addr: config.metrics.listen_addr,
+        max_room_series: config.metrics.max_room_series,
+        max_session_series: config.metrics.max_session_series,
+        ..settings::Metrics::default()
+    };
+    let web_config = settings.web_config.as_deref().map(WebConfig::load).transpose()?;
+    let folders = vec![config.relay.state_dir.clone()];
+    let health: Arc<dyn Health> = Arc::new(RelayHealth::new(sources.clone(), folders));
+    let traffic = Arc::new(Traffic::default());
+    let registry = metrics::registry(sources.clone(), health.clone())?;
+    let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
+    let site = Site::with_metrics(&settings, PROGRAM, health, scrapes);
+    tokio::spawn(http::serve(listener, site, traffic, web_config));
     announce(listening, metrics_at, &identity)?;
     info!(%listening, metrics = %metrics_at, shards = count, fingerprint = %identity.fingerprint(), "ready");
 

@@ -2,8 +2,12 @@
 
 mod kernel;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use std::sync::Arc;
+
+use wzp_telemetry::health::{Health, Report};
+use wzp_telemetry::metrics::{
+    self as telemetry, Description, Registry, Series, Source, single,
+};
 
 use super::Sources;
 use super::count::Count;
@@ -13,16 +17,30 @@ use super::stats::ShardStats;
 use crate::kernel::{Flow, Statistics};
 use crate::net::steering::Steering;
 
-/// One series: a value for each label of the family, and the number.
-type Series = (Vec<String>, f64);
+/// Families over this relay's [`Scrape`].
+type Family = telemetry::Family<Exported>;
 
-/// One family and where its series come from.
-struct Family {
-    name: &'static str,
-    kind: MetricType,
-    help: &'static str,
-    labels: &'static [&'static str],
-    series: fn(&Scrape<'_>) -> Vec<Series>,
+/// Where the families' numbers come from.
+struct Exported {
+    sources: Sources,
+    health: Arc<dyn Health>,
+}
+
+impl Source for Exported {
+    type Scrape<'a> = Scrape<'a>;
+
+    fn scrape(&self) -> Scrape<'_> {
+        let sources = &self.sources;
+        // The rooms' counts as they are now, not as of the last tick.
+        sources.accounts.settle();
+        Scrape {
+            sources,
+            rooms: sources.rooms.scrape(),
+            kernel: sources.accounts.reader().statistics(),
+            flows: sources.accounts.flows(),
+            health: self.health.report(),
+        }
+    }
 }
 
 /// What one scrape reads once and several families show.
@@ -31,6 +49,7 @@ struct Scrape<'a> {
     rooms: Vec<RoomTotal>,
     kernel: Statistics,
     flows: Vec<Flow>,
+    health: Report,
 }
 
 impl Scrape<'_> {
@@ -57,16 +76,12 @@ impl Scrape<'_> {
     }
 }
 
-fn single(value: f64) -> Vec<Series> {
-    vec![(Vec::new(), value)]
-}
-
 const fn gauge(
     name: &'static str,
     help: &'static str,
     series: fn(&Scrape<'_>) -> Vec<Series>,
 ) -> Family {
-    Family { name, kind: MetricType::GAUGE, help, labels: &[], series }
+    Family::gauge(name, help, series)
 }
 
 const fn counter(
@@ -74,22 +89,26 @@ const fn counter(
     help: &'static str,
     series: fn(&Scrape<'_>) -> Vec<Series>,
 ) -> Family {
-    Family { name, kind: MetricType::COUNTER, help, labels: &[], series }
+    Family::counter(name, help, series)
 }
 
-impl Family {
-    const fn by(mut self, labels: &'static [&'static str]) -> Self {
-        self.labels = labels;
-        self
-    }
+/// The registry of all of the relay's own families.
+///
+/// # Errors
+/// Two have the same name.
+pub fn registry(sources: Sources, health: Arc<dyn Health>) -> prometheus::Result<Registry> {
+    let registry = Registry::new();
+    registry.register(Exported { sources, health }, families())?;
+    Ok(registry)
 }
 
 /// Every family there is: name, type and labels.
-pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static str, &'static [&'static str])> {
-    FAMILIES.iter().chain(kernel::FAMILIES).map(|family| {
-        let kind = if family.kind == MetricType::COUNTER { "counter" } else { "gauge" };
-        (family.name, kind, family.labels)
-    })
+pub fn catalogue() -> impl Iterator<Item = Description> {
+    families().map(Family::description).chain(telemetry::common())
+}
+
+fn families() -> impl Iterator<Item = &'static Family> {
+    [FAMILIES, kernel::FAMILIES].into_iter().flatten()
 }
 
 const FAMILIES: &[Family] = &[
@@ -209,6 +228,18 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_shards", "Shards that forward", |scrape| {
         single(scrape.sources.shards.len() as f64)
     }),
+    gauge(
+        "wzp_relay_health_check",
+        "1 if all is well with what is checked, 0 if not; /health says what is wrong",
+        |scrape| {
+            let checks = scrape.health.checks.iter();
+            let passed = |passed| f64::from(u8::from(passed));
+            checks
+                .map(|check| (vec![check.name.to_owned()], passed(check.problem.is_none())))
+                .collect()
+        },
+    )
+    .by(&["check"]),
     gauge("wzp_relay_draining", "1 while the relay takes nobody in, else 0", |scrape| {
         single(f64::from(u8::from(!scrape.sources.is_ready())))
     }),
@@ -225,76 +256,3 @@ const FAMILIES: &[Family] = &[
     })
     .by(&["version"]),
 ];
-
-/// Shows all families of [`FAMILIES`] to the registry.
-pub(super) struct Families {
-    sources: Sources,
-    descriptions: Vec<Desc>,
-}
-
-impl Families {
-    pub(super) fn new(sources: Sources) -> prometheus::Result<Self> {
-        let descriptions = FAMILIES
-            .iter()
-            .chain(kernel::FAMILIES)
-            .map(|family| {
-                let labels = family.labels.iter().map(ToString::to_string).collect();
-                Desc::new(family.name.into(), family.help.into(), labels, Default::default())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { sources, descriptions })
-    }
-}
-
-impl Collector for Families {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        // The rooms' counts as they are now, not as of the last tick.
-        self.sources.accounts.settle();
-        let scrape = Scrape {
-            sources: &self.sources,
-            rooms: self.sources.rooms.scrape(),
-            kernel: self.sources.accounts.reader().statistics(),
-            flows: self.sources.accounts.flows(),
-        };
-        let families = FAMILIES.iter().chain(kernel::FAMILIES);
-        families.map(|family| family.collect(&scrape)).collect()
-    }
-}
-
-impl Family {
-    fn collect(&self, scrape: &Scrape<'_>) -> MetricFamily {
-        let metrics =
-            (self.series)(scrape).into_iter().map(|(labels, value)| self.metric(labels, value));
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(metrics.collect());
-        family
-    }
-
-    fn metric(&self, labels: Vec<String>, value: f64) -> Metric {
-        let mut metric = Metric::default();
-        let pairs = self.labels.iter().zip(labels).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value);
-            pair
-        });
-        metric.set_label(pairs.collect());
-        if self.kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        metric
-    }
-}

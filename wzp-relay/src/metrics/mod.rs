@@ -8,18 +8,16 @@ mod families;
 pub mod reason;
 pub mod rooms;
 pub mod stats;
+pub mod turn;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use prometheus::{Encoder, Registry, TextEncoder};
-
 use crate::kernel::Accounts;
 use crate::net::steering::Steering;
 use crate::session::admission::Admission;
-use families::Families;
-pub use families::catalogue;
+pub use families::{catalogue, registry};
 use rooms::RoomCounts;
 use stats::ShardStats;
 
@@ -53,32 +51,5 @@ impl Sources {
     /// Whether new sessions are taken in.
     pub fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
-    }
-}
-
-/// The one registry of the process.
-pub struct Metrics {
-    registry: Registry,
-}
-
-impl Metrics {
-    /// A registry of all families, fed from `sources`.
-    ///
-    /// # Errors
-    /// Two families have the same name.
-    pub fn new(sources: Sources) -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        registry.register(Box::new(Families::new(sources)?))?;
-        Ok(Self { registry })
-    }
-
-    /// All families in the Prometheus text format, version 0.0.4.
-    ///
-    /// # Errors
-    /// A family could not be encoded.
-    pub fn text(&self) -> prometheus::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::count::Count;
 use super::reason::{DropReason, EndReason, PerReason, RefuseReason};
+use super::turn::Turn;
 
 /// All numbers of one shard that are not a room's.
 #[derive(Debug, Default)]
@@ -39,4 +40,6 @@ pub struct ShardStats {
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,
+    /// Whether the shard's thread gets on.
+    pub turn: Turn,
 }

@@ -77,6 +77,7 @@ pub fn start(
             postboxes: shards.postboxes.clone(),
             flows: flows.clone(),
             pause: shared.hold,
+            start: shared.epoch.0,
             buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
             woken: Vec::new(),
@@ -128,6 +129,8 @@ struct Worker {
     flows: Sender<FlowEvent>,
     /// What a busy thread lets pass between turns.
     pause: Duration,
+    /// When the relay started.
+    start: Instant,
     buffers: [Vec<u8>; BATCH_SIZE],
     out: Outgoing,
     /// Shards that a turn left mail for, empty between turns.
@@ -153,8 +156,10 @@ impl Worker {
         let mut began = Instant::now();
         let mut found = Found::Nothing;
         loop {
+            self.stats.turn.wait();
             self.wait(began, found);
             began = Instant::now();
+            self.stats.turn.work(began.saturating_duration_since(self.start));
             let (mail, stop) = self.read_mail(began);
             found = mail.max(self.receive(began));
             self.shard.handle_timeouts(began);

@@ -101,6 +101,11 @@ impl Admission {
         books.handshakes > self.handshakes_max / 2 || from_there > self.per_address_max / 2
     }
 
+    /// Most sessions at a time.
+    pub fn most_sessions(&self) -> u32 {
+        self.sessions_max
+    }
+
     /// Everyone on the books now.
     pub fn population(&self) -> Population {
         let books = self.books();

@@ -1,44 +1,84 @@
 //! Histograms that any thread may add to without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
-/// How many observations were at most how large.
+/// How many observations were at most how large. All are of one unit: seconds,
+/// or shares of a whole.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds in seconds, rising.
+    /// Upper bounds, rising.
     bounds: &'static [f64],
     /// One for each bound and one for what is above the last.
     counts: Box<[AtomicU64]>,
+    /// In billionths of the unit.
     sum_nanos: AtomicU64,
+    /// One for each count. Made with the first trace, so that a program that
+    /// does not trace neither stores nor locks anything for it.
+    exemplars: OnceLock<Box<[Mutex<Option<Exemplar>>]>>,
+}
+
+/// An observation and the trace that tells how it came about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// What was observed, in the histogram's unit.
+    pub value: f64,
+    /// W3C trace id.
+    pub trace_id: [u8; 16],
+    /// When.
+    pub at: SystemTime,
 }
 
 /// A histogram at one instant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistogramReading {
     /// Upper bounds, rising, without +Inf.
     pub bounds: &'static [f64],
     /// Observations up to each bound, and all of them last: cumulative.
     pub counts: Vec<u64>,
-    /// The sum of all observations, in seconds.
+    /// The sum of all observations, in their unit.
     pub sum: f64,
+    /// The last observation with a trace in each bucket; empty if there never
+    /// was one.
+    pub exemplars: Vec<Option<Exemplar>>,
 }
 
 impl Histogram {
-    /// With these upper bounds in seconds, rising.
+    /// With these upper bounds, rising.
     pub fn new(bounds: &'static [f64]) -> Self {
         debug_assert!(bounds.is_sorted());
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, counts, sum_nanos: AtomicU64::new(0) }
+        Self { bounds, counts, sum_nanos: AtomicU64::new(0), exemplars: OnceLock::new() }
     }
 
-    /// Adds an observation.
+    /// Adds an observation in seconds.
     pub fn observe(&self, value: Duration) {
-        let seconds = value.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.observe_with(value, None);
+    }
+
+    /// The same, with the trace that it belongs to if there is one.
+    pub fn observe_with(&self, value: Duration, trace_id: Option<[u8; 16]>) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = self.add(value.as_secs_f64(), nanos);
+        if let Some(trace_id) = trace_id {
+            let exemplar = Exemplar { value: value.as_secs_f64(), trace_id, at: SystemTime::now() };
+            let places = || self.counts.iter().map(|_| Mutex::default()).collect();
+            *lock(&self.exemplars.get_or_init(places)[bucket]) = Some(exemplar);
+        }
+    }
+
+    /// Adds an observation that is a share of a whole, 0 to 1.
+    pub fn observe_ratio(&self, ratio: f64) {
+        self.add(ratio, (ratio * 1e9) as u64);
+    }
+
+    /// Gives the bucket.
+    fn add(&self, value: f64, nanos: u64) -> usize {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        bucket
     }
 
     /// What it holds now.
@@ -48,12 +88,19 @@ impl Histogram {
             total += count.load(Ordering::Relaxed);
             total
         });
+        let exemplars = self.exemplars.get().into_iter().flatten();
         HistogramReading {
             bounds: self.bounds,
             counts: counts.collect(),
             sum: Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed)).as_secs_f64(),
+            exemplars: exemplars.map(|place| lock(place).clone()).collect(),
         }
     }
+}
+
+fn lock(place: &Mutex<Option<Exemplar>>) -> MutexGuard<'_, Option<Exemplar>> {
+    // One is replaced whole, so a panic elsewhere is no harm.
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -69,5 +116,29 @@ mod tests {
         let reading = histogram.reading();
         assert_eq!(reading.counts, [2, 4, 6]);
         assert!((reading.sum - 11.202).abs() < 1e-9, "{}", reading.sum);
+        assert_eq!(reading.exemplars, []);
+    }
+
+    #[test]
+    fn shares_are_counted_like_seconds() {
+        let histogram = Histogram::new(&[0.0, 0.05]);
+        for ratio in [0.0, 0.01, 0.05, 1.0] {
+            histogram.observe_ratio(ratio);
+        }
+        let reading = histogram.reading();
+        assert_eq!(reading.counts, [1, 3, 4]);
+        assert!((reading.sum - 1.06).abs() < 1e-9, "{}", reading.sum);
+    }
+
+    #[test]
+    fn each_bucket_keeps_its_last_trace() {
+        let histogram = Histogram::new(&[0.1, 0.5]);
+        for (millis, trace) in [(50, 1), (200, 2), (60, 3), (70, 0)] {
+            let trace_id = (trace != 0).then_some([trace; 16]);
+            histogram.observe_with(Duration::from_millis(millis), trace_id);
+        }
+        let kept = histogram.reading().exemplars.into_iter();
+        let kept: Vec<_> = kept.map(|kept| kept.map(|e| (e.value, e.trace_id[0]))).collect();
+        assert_eq!(kept, [Some((0.06, 3)), Some((0.2, 2)), None]);
     }
 }

@@ -1,0 +1,325 @@
+//! How the relay is: what `/health` and `/ready` say.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, memory, storage};
+
+use crate::kernel::{Mode, Statistics};
+use crate::metrics::Sources;
+use crate::metrics::reason::DropReason;
+use crate::metrics::turn::TurnState;
+
+/// A turn takes milliseconds. After so long its shard hangs, and all of its
+/// participants have heard nothing for as long.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// Rates are told over so long.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Samples in the window are at least so far apart.
+const STEP: Duration = Duration::from_secs(1);
+
+/// From this share of a limit on, an operator should know.
+const NEARLY: f64 = 0.9;
+
+/// More loss than this is heard.
+const LOSS: f64 = 0.01;
+
+/// Looks at a relay.
+pub struct RelayHealth {
+    sources: Sources,
+    /// The folders that the relay writes to.
+    folders: Vec<PathBuf>,
+    recent: Mutex<Recent>,
+}
+
+/// Totals since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    /// Media handed to receivers' connections.
+    forwarded: u64,
+    /// Media that was lost in the relay on its way there.
+    lost: u64,
+    udp_sent: u64,
+    udp_send_errors: u64,
+    log_lines_dropped: u64,
+}
+
+/// Totals of the last minute, at times when somebody looked.
+struct Recent(VecDeque<(Instant, Totals)>);
+
+impl RelayHealth {
+    /// Of the relay behind `sources`, which writes to these folders.
+    pub fn new(sources: Sources, folders: Vec<PathBuf>) -> Self {
+        let first = (Instant::now(), totals(&sources));
+        Self { sources, folders, recent: Mutex::new(Recent([first].into())) }
+    }
+
+    fn last_minute(&self) -> Totals {
+        // Samples are whole, so a panic elsewhere is no harm.
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.since(Instant::now(), totals(&self.sources))
+    }
+
+    fn phase(&self) -> Phase {
+        let mut turns = self.sources.shards.iter().map(|shard| shard.turn.state());
+        match self.sources.is_ready() {
+            false => Phase::Draining,
+            true if turns.any(|turn| turn == TurnState::NotBegun) => Phase::Starting,
+            true => Phase::Serving,
+        }
+    }
+}
+
+impl Health for RelayHealth {
+    fn report(&self) -> Report {
+        let sources = &self.sources;
+        let sessions = sources.admission.population().sessions;
+        let uptime = sources.started.elapsed();
+        let turns = sources.shards.iter().map(|shard| shard.turn.state());
+        let recent = self.last_minute();
+        Report {
+            phase: self.phase(),
+            uptime_seconds: uptime.as_secs(),
+            connections: sessions.into(),
+            transfers_active: 0,
+            peers: 0,
+            checks: vec![
+                shards(uptime, turns),
+                network(&recent),
+                drops(&recent),
+                self::sessions(sessions, sources.admission.most_sessions()),
+                ebpf(&sources.accounts.reader().statistics()),
+                storage(&self.folders),
+                memory(),
+                log(&recent),
+            ],
+        }
+    }
+}
+
+fn totals(sources: &Sources) -> Totals {
+    // What senders do wrong is not the relay's illness.
+    const LOST: [DropReason; 3] = [DropReason::SendBuffer, DropReason::Path, DropReason::ShardQueue];
+    let mut totals =
+        Totals { log_lines_dropped: (sources.log_lines_dropped)(), ..Totals::default() };
+    for shard in &sources.shards {
+        totals.forwarded += shard.media_packets_forwarded.get();
+        totals.lost += LOST.map(|reason| shard.packets_dropped[reason].get()).iter().sum::<u64>();
+        totals.udp_sent += shard.udp_packets_sent.get();
+        totals.udp_send_errors += shard.udp_send_errors.get();
+    }
+    totals
+}
+
+impl Recent {
+    /// What has been added in the last minute, or since somebody looked if that
+    /// is longer ago.
+    fn since(&mut self, now: Instant, totals: Totals) -> Totals {
+        let is_old = |(at, _): &(Instant, Totals)| now.saturating_duration_since(*at) >= WINDOW;
+        while self.0.get(1).is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        let before = self.0.front().map_or_else(Totals::default, |(_, totals)| *totals);
+        let is_due = |(at, _): &(Instant, Totals)| now.saturating_duration_since(*at) >= STEP;
+        if self.0.back().is_none_or(is_due) {
+            self.0.push_back((now, totals));
+        }
+        Totals {
+            forwarded: totals.forwarded.saturating_sub(before.forwarded),
+            lost: totals.lost.saturating_sub(before.lost),
+            udp_sent: totals.udp_sent.saturating_sub(before.udp_sent),
+            udp_send_errors: totals.udp_send_errors.saturating_sub(before.udp_send_errors),
+            log_lines_dropped: totals.log_lines_dropped.saturating_sub(before.log_lines_dropped),
+        }
+    }
+}
+
+/// The one thing that a restart helps against.
+fn shards(uptime: Duration, turns: impl Iterator<Item = TurnState>) -> Check {
+    let stuck = turns.enumerate().find_map(|(index, turn)| match turn {
+        TurnState::Working(since) => {
+            let so_long = uptime.saturating_sub(since);
+            (so_long >= STUCK).then_some((index, so_long.as_secs()))
+        }
+        TurnState::NotBegun | TurnState::Waiting => None,
+    });
+    match stuck {
+        None => Check::ok("shards"),
+        Some((index, seconds)) => Check::failed(
+            "shards",
+            Consequence::Unhealthy,
+            format!("shard {index} has hung for {seconds} seconds"),
+        ),
+    }
+}
+
+fn network(recent: &Totals) -> Check {
+    let errors = recent.udp_send_errors;
+    match is_above(LOSS, errors, errors + recent.udp_sent) {
+        false => Check::ok("network"),
+        true => Check::failed(
+            "network",
+            Consequence::Degraded,
+            format!(
+                "the kernel did not take {errors} of {} UDP packets in the last minute",
+                errors + recent.udp_sent
+            ),
+        ),
+    }
+}
+
+fn drops(recent: &Totals) -> Check {
+    let Totals { forwarded, lost, .. } = *recent;
+    match is_above(LOSS, lost, forwarded + lost) {
+        false => Check::ok("drops"),
+        true => Check::failed(
+            "drops",
+            Consequence::Degraded,
+            format!(
+                "{lost} of {} media packets were dropped in the last minute",
+                forwarded + lost
+            ),
+        ),
+    }
+}
+
+fn sessions(now: u32, most: u32) -> Check {
+    let reason = format!("{now} of {most} sessions (limits.sessions)");
+    match now {
+        full if full >= most => Check::failed("sessions", Consequence::NotReady, reason),
+        many if f64::from(many) >= f64::from(most) * NEARLY => {
+            Check::failed("sessions", Consequence::Degraded, reason)
+        }
+        _ => Check::ok("sessions"),
+    }
+}
+
+fn ebpf(kernel: &Statistics) -> Check {
+    let (used, capacity) = (kernel.slots.used, kernel.slots.capacity);
+    let problem = if kernel.mode == Mode::Off {
+        None
+    } else if !kernel.counting {
+        let failure = kernel.failure.as_deref();
+        Some(failure.unwrap_or("the kernel does not count on all interfaces").to_owned())
+    } else if f64::from(used) >= f64::from(capacity) * NEARLY {
+        Some(format!("{used} of {capacity} slots are used (ebpf.slots)"))
+    } else {
+        None
+    };
+    match problem {
+        None => Check::ok("ebpf"),
+        Some(problem) => Check::failed("ebpf", Consequence::Degraded, problem),
+    }
+}
+
+fn log(recent: &Totals) -> Check {
+    match recent.log_lines_dropped {
+        0 => Check::ok("log"),
+        lines => Check::failed(
+            "log",
+            Consequence::Degraded,
+            format!("{lines} lines were dropped in the last minute"),
+        ),
+    }
+}
+
+fn is_above(share: f64, part: u64, whole: u64) -> bool {
+    part as f64 > whole as f64 * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::SlotStatistics;
+
+    fn consequence(check: &Check) -> Option<Consequence> {
+        check.problem.as_ref().map(|(consequence, _)| *consequence)
+    }
+
+    #[test]
+    fn only_a_shard_that_hangs_is_stuck() {
+        let start = Duration::from_secs(100);
+        let cases = [
+            (TurnState::Waiting, None),
+            (TurnState::NotBegun, None),
+            (TurnState::Working(start), None),
+            (TurnState::Working(start - STUCK), Some(Consequence::Unhealthy)),
+            // The turn began after the time was read.
+            (TurnState::Working(start + STUCK), None),
+        ];
+        for (turn, expected) in cases {
+            let check = shards(start, [TurnState::Waiting, turn].into_iter());
+            assert_eq!(consequence(&check), expected, "{turn:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_told_before_they_are_reached() {
+        let cases = [
+            (89, None),
+            (90, Some(Consequence::Degraded)),
+            (99, Some(Consequence::Degraded)),
+            (100, Some(Consequence::NotReady)),
+        ];
+        for (now, expected) in cases {
+            assert_eq!(consequence(&sessions(now, 100)), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_percent_of_loss_is_told() {
+        let cases = [(0, 0, false), (990, 10, false), (989, 11, true), (0, 1, true)];
+        for (well, badly, expected) in cases {
+            let recent = Totals {
+                forwarded: well,
+                lost: badly,
+                udp_sent: well,
+                udp_send_errors: badly,
+                log_lines_dropped: 0,
+            };
+            for check in [drops(&recent), network(&recent)] {
+                assert_eq!(check.problem.is_some(), expected, "{well} {badly} {check:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_ill_only_if_it_should_count() {
+        let slots = |used| SlotStatistics { used, capacity: 10, ..SlotStatistics::default() };
+        let cases = [
+            (Mode::Off, false, 0, None),
+            (Mode::Auto, true, 8, None),
+            (Mode::Auto, true, 9, Some("9 of 10 slots")),
+            (Mode::Require, false, 0, Some("all interfaces")),
+        ];
+        for (mode, counting, used, expected) in cases {
+            let kernel =
+                Statistics { mode, counting, slots: slots(used), ..Statistics::default() };
+            let reason = ebpf(&kernel).problem.map(|(_, reason)| reason);
+            match expected {
+                None => assert_eq!(reason, None, "{mode:?}"),
+                Some(part) => assert!(reason.unwrap().contains(part), "{mode:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_minute_forgets_what_is_older() {
+        let start = Instant::now();
+        let dropped = |log_lines_dropped| Totals { log_lines_dropped, ..Totals::default() };
+        let mut recent = Recent([(start, dropped(0))].into());
+        let cases = [(0, 1, 1), (1, 1, 1), (30, 5, 5), (59, 5, 5), (61, 5, 4), (90, 5, 0), (300, 6, 1)];
+        for (second, total, expected) in cases {
+            let added = recent.since(start + Duration::from_secs(second), dropped(total));
+            assert_eq!(added.log_lines_dropped, expected, "second {second}");
+        }
+        for second in 301..1000 {
+            recent.since(start + Duration::from_secs(second), dropped(6));
+        }
+        assert!(recent.0.len() <= 62, "{}", recent.0.len());
+    }
+}

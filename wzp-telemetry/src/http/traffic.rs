@@ -1,0 +1,144 @@
+//! What the HTTP listeners of a process count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metrics::{Family, Series, Source, single};
+
+/// Counts of all HTTP listeners of a process.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Open now.
+    connections: AtomicU64,
+    /// Times that a connection had to wait for another to end.
+    crowded: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    aborted: [AtomicU64; Abort::ALL.len()],
+}
+
+/// Why a request got no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Neither GET nor HEAD.
+    Method,
+    /// There is no such page.
+    Path,
+    /// No user, an unknown one, or the wrong password.
+    Unauthorized,
+    /// A query that the page does not understand.
+    Query,
+    /// It took too long.
+    Late,
+    /// The page could not be made.
+    Failed,
+}
+
+impl Refusal {
+    const ALL: [Self; 6] =
+        [Self::Method, Self::Path, Self::Unauthorized, Self::Query, Self::Late, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Path => "path",
+            Self::Unauthorized => "unauthorized",
+            Self::Query => "query",
+            Self::Late => "late",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a connection was ended that the client would have kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Abort {
+    /// The TLS handshake failed or took too long.
+    Tls,
+    /// The client did not finish a request in time, or not in HTTP.
+    Request,
+    /// It was open for as long as one may be.
+    Age,
+}
+
+impl Abort {
+    const ALL: [Self; 3] = [Self::Tls, Self::Request, Self::Age];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Request => "request",
+            Self::Age => "age",
+        }
+    }
+}
+
+/// An open connection: counted until it is dropped.
+pub(super) struct Open(Arc<Traffic>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Traffic {
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Open(self.clone())
+    }
+
+    pub(super) fn crowded(&self) {
+        self.crowded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse(&self, why: Refusal) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn abort(&self, why: Abort) {
+        self.aborted[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Source for Arc<Traffic> {
+    type Scrape<'a> = &'a Traffic;
+
+    fn scrape(&self) -> &Traffic {
+        self
+    }
+}
+
+fn value(count: &AtomicU64) -> f64 {
+    count.load(Ordering::Relaxed) as f64
+}
+
+fn series(name: &str, count: &AtomicU64) -> Series {
+    (vec![name.to_owned()], value(count))
+}
+
+pub(crate) const FAMILIES: &[Family<Arc<Traffic>>] = &[
+    Family::<Arc<Traffic>>::gauge(
+        "wzp_http_connections",
+        "Open connections to the listeners for metrics and health",
+        |traffic| single(value(&traffic.connections)),
+    ),
+    Family::<Arc<Traffic>>::counter(
+        "wzp_http_crowded_connections_total",
+        "Connections that waited because as many were open as may be",
+        |traffic| single(value(&traffic.crowded)),
+    ),
+    Family::<Arc<Traffic>>::counter(
+        "wzp_http_refused_requests_total",
+        "Requests that got no page, by reason",
+        |traffic| {
+            Refusal::ALL.map(|why| series(why.name(), &traffic.refused[why as usize])).into()
+        },
+    )
+    .by(&["reason"]),
+    Family::<Arc<Traffic>>::counter(
+        "wzp_http_aborted_connections_total",
+        "Connections that were ended before the client was done, by reason",
+        |traffic| Abort::ALL.map(|why| series(why.name(), &traffic.aborted[why as usize])).into(),
+    )
+    .by(&["reason"]),
+];

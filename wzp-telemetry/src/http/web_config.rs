@@ -1,0 +1,197 @@
+//! TLS and basic authentication, from a file in the form of Prometheus'
+//! exporter toolkit (web.config.yml).
+//!
+//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use super::basic::Users;
+use super::tls;
+
+/// The file. What it names is read again when it has changed.
+pub struct WebConfig {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What the files looked like when they were read, also if they could not
+    /// be used.
+    stamps: Vec<Option<Stamp>>,
+    protection: Arc<Protection>,
+}
+
+/// How a connection is protected.
+pub(super) struct Protection {
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) users: Users,
+    /// The files it was read from.
+    files: Vec<PathBuf>,
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    inode: u64,
+    length: u64,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, Error)]
+pub enum WebConfigError {
+    /// It is not there, or must not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not YAML, or has a key that is not known here.
+    #[error("in {}: {problem}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is known.
+        problem: String,
+    },
+    /// A password is not hashed.
+    #[error(
+        "in {}: basic_auth_users: the value of {user:?} is no bcrypt hash; make one with: htpasswd -nBC 10 \"\"",
+        path.display()
+    )]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Whose.
+        user: String,
+    },
+    /// Certificates or key cannot be used.
+    #[error("in {}: tls_server_config: {problem}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Which, and why.
+        problem: String,
+    },
+    /// The file protects less than before.
+    #[error(
+        "{}: {what} cannot be taken away while the program runs; restart it if that is meant",
+        path.display()
+    )]
+    Weaker {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    tls_server_config: Option<tls::Section>,
+    #[serde(default)]
+    basic_auth_users: BTreeMap<String, String>,
+}
+
+impl WebConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// See [`WebConfigError`].
+    pub fn load(path: &Path) -> Result<Self, WebConfigError> {
+        let protection = Protection::load(path)?;
+        let stamps = stamps(&protection.files);
+        let state = State { stamps, protection: Arc::new(protection) };
+        Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// How the next connection is protected. A change that cannot be used is
+    /// logged once, and what was there before stays.
+    pub(super) fn current(&self) -> Arc<Protection> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamps(&state.protection.files);
+        if now != state.stamps {
+            match self.reload(&state.protection) {
+                Ok(protection) => {
+                    info!(file = %self.path.display(), "read again, it has changed");
+                    state.stamps = stamps(&protection.files);
+                    state.protection = Arc::new(protection);
+                }
+                Err(error) => {
+                    warn!(%error, "what was read before stays in use");
+                    state.stamps = now;
+                }
+            }
+        }
+        state.protection.clone()
+    }
+
+    /// A file that is just being written may be empty: that must not open what
+    /// was closed.
+    fn reload(&self, before: &Protection) -> Result<Protection, WebConfigError> {
+        let protection = Protection::load(&self.path)?;
+        let weaker = |what| Err(WebConfigError::Weaker { path: self.path.clone(), what });
+        if before.tls.is_some() && protection.tls.is_none() {
+            return weaker("tls_server_config");
+        }
+        if !before.users.is_empty() && protection.users.is_empty() {
+            return weaker("basic_auth_users");
+        }
+        Ok(protection)
+    }
+}
+
+impl Protection {
+    fn load(path: &Path) -> Result<Self, WebConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| WebConfigError::Read { path: path.into(), source })?;
+        let parse = |problem| WebConfigError::Parse { path: path.into(), problem };
+        // An empty file is nothing, and protects nothing.
+        let file: Option<File> =
+            serde_saphyr::from_str(&text).map_err(|error| parse(error.to_string()))?;
+        let (section, hashes) =
+            file.map_or_else(Default::default, |file| (file.tls_server_config, file.basic_auth_users));
+        let users = Users::new(hashes)
+            .map_err(|user| WebConfigError::Password { path: path.into(), user })?;
+        let mut files = vec![path.to_owned()];
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let tls = match section {
+            None => None,
+            Some(section) => {
+                let section = section.relative_to(folder);
+                files.extend(section.files());
+                let acceptor = section.acceptor();
+                let tls = |problem| WebConfigError::Tls { path: path.into(), problem };
+                Some(acceptor.map_err(tls)?)
+            }
+        };
+        Ok(Self { tls, users, files })
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|file| fs::metadata(file).ok().map(Stamp::from)).collect()
+}
+
+impl From<Metadata> for Stamp {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            inode: metadata.ino(),
+            length: metadata.len(),
+        }
+    }
+}

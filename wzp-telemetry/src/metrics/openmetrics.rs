@@ -1,0 +1,157 @@
+//! OpenMetrics 1.0 text.
+//!
+//! <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>
+
+use std::fmt::{self, Write};
+use std::time::UNIX_EPOCH;
+
+use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+
+use super::histogram::Exemplar;
+use super::registry::Reading;
+
+/// Units that names end in, as the specification wants them.
+const UNITS: [&str; 4] = ["seconds", "bytes", "ratio", "percent"];
+
+/// All families.
+pub(super) fn encode(reading: &Reading) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_all(&mut text, reading);
+    text
+}
+
+fn write_all(text: &mut String, reading: &Reading) -> fmt::Result {
+    for family in &reading.families {
+        write_family(text, family, reading)?;
+    }
+    text.write_str("# EOF\n")
+}
+
+fn write_family(text: &mut String, family: &MetricFamily, reading: &Reading) -> fmt::Result {
+    let full = family.name();
+    // The family of a counter has no suffix, its sample must have one. A counter
+    // without it would get another name here than in the older format, and
+    // queries would miss it: it keeps its name and loses its type.
+    let (name, kind) = match (family.get_field_type(), full.strip_suffix("_total")) {
+        (MetricType::COUNTER, Some(stem)) => (stem, "counter"),
+        (MetricType::COUNTER, None) => (full, "unknown"),
+        (MetricType::HISTOGRAM, _) => (full, "histogram"),
+        _ => (full, "gauge"),
+    };
+    writeln!(text, "# TYPE {name} {kind}")?;
+    let unit = UNITS.iter().find(|unit| {
+        name.strip_suffix(**unit).is_some_and(|stem| stem.ends_with('_'))
+    });
+    if let Some(unit) = unit {
+        writeln!(text, "# UNIT {name} {unit}")?;
+    }
+    writeln!(text, "# HELP {name} {}", Escaped(family.help()))?;
+    for metric in family.get_metric() {
+        match family.get_field_type() {
+            MetricType::HISTOGRAM => write_histogram(text, full, metric, reading)?,
+            MetricType::COUNTER => {
+                let value = metric.get_counter().get_value();
+                write_sample(text, full, "", metric, None, value)?;
+                text.push('\n');
+            }
+            _ => {
+                write_sample(text, full, "", metric, None, metric.get_gauge().get_value())?;
+                text.push('\n');
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_histogram(
+    text: &mut String,
+    name: &str,
+    metric: &Metric,
+    reading: &Reading,
+) -> fmt::Result {
+    let histogram = metric.get_histogram();
+    let labels = metric.get_label().iter().map(|pair| pair.value().to_owned()).collect();
+    let exemplars = reading.exemplars.get(&(name.to_owned(), labels));
+    let bounded = histogram.get_bucket().iter();
+    let buckets = bounded
+        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+        .chain([(f64::INFINITY, histogram.get_sample_count())]);
+    for (place, (bound, count)) in buckets.enumerate() {
+        write_sample(text, name, "_bucket", metric, Some(bound), count as f64)?;
+        if let Some(exemplar) = exemplars.and_then(|table| table.get(place)?.as_ref()) {
+            write_exemplar(text, exemplar)?;
+        }
+        text.push('\n');
+    }
+    let count = histogram.get_sample_count() as f64;
+    write_sample(text, name, "_count", metric, None, count)?;
+    text.push('\n');
+    write_sample(text, name, "_sum", metric, None, histogram.get_sample_sum())?;
+    text.push('\n');
+    Ok(())
+}
+
+fn write_sample(
+    text: &mut String,
+    name: &str,
+    suffix: &str,
+    metric: &Metric,
+    bound: Option<f64>,
+    value: f64,
+) -> fmt::Result {
+    write!(text, "{name}{suffix}")?;
+    write_labels(text, metric.get_label(), bound)?;
+    write!(text, " {}", Number(value))
+}
+
+fn write_labels(text: &mut String, labels: &[LabelPair], bound: Option<f64>) -> fmt::Result {
+    if labels.is_empty() && bound.is_none() {
+        return Ok(());
+    }
+    let mut separator = '{';
+    for pair in labels {
+        write!(text, "{separator}{}=\"{}\"", pair.name(), Escaped(pair.value()))?;
+        separator = ',';
+    }
+    match bound {
+        // Bounds are floats, also whole ones: 1.0.
+        Some(bound) if bound.is_finite() => write!(text, "{separator}le=\"{bound:?}\"}}"),
+        Some(_) => write!(text, "{separator}le=\"+Inf\"}}"),
+        None => text.write_char('}'),
+    }
+}
+
+fn write_exemplar(text: &mut String, exemplar: &Exemplar) -> fmt::Result {
+    text.write_str(" # {trace_id=\"")?;
+    exemplar.trace_id.iter().try_for_each(|byte| write!(text, "{byte:02x}"))?;
+    // A clock before 1970 is set wrong; the exemplar is still of use.
+    let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    write!(text, "\"}} {} {}.{:03}", Number(exemplar.value), at.as_secs(), at.subsec_millis())
+}
+
+/// As the text formats write it.
+pub(super) struct Number(pub(super) f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            f64::INFINITY => out.write_str("+Inf"),
+            f64::NEG_INFINITY => out.write_str("-Inf"),
+            value => write!(out, "{value}"),
+        }
+    }
+}
+
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '\\' => out.write_str("\\\\"),
+            '\n' => out.write_str("\\n"),
+            '"' => out.write_str("\\\""),
+            other => out.write_char(other),
+        })
+    }
+}
