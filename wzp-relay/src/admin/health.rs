@@ -103,7 +103,8 @@ impl Health for RelayHealth {
 
 fn totals(sources: &Sources) -> Totals {
     // What senders do wrong is not the relay's illness.
-    const LOST: [DropReason; 3] = [DropReason::SendBuffer, DropReason::Path, DropReason::ShardQueue];
+    const LOST: [DropReason; 3] =
+        [DropReason::SendBuffer, DropReason::Path, DropReason::ShardQueue];
     let mut totals =
         Totals { log_lines_dropped: (sources.log_lines_dropped)(), ..Totals::default() };
     for shard in &sources.shards {
@@ -179,10 +180,7 @@ fn drops(recent: &Totals) -> Check {
         true => Check::failed(
             "drops",
             Consequence::Degraded,
-            format!(
-                "{lost} of {} media packets were dropped in the last minute",
-                forwarded + lost
-            ),
+            format!("{lost} of {} media packets were dropped in the last minute", forwarded + lost),
         ),
     }
 }
@@ -297,8 +295,7 @@ mod tests {
             (Mode::Require, false, 0, Some("all interfaces")),
         ];
         for (mode, counting, used, expected) in cases {
-            let kernel =
-                Statistics { mode, counting, slots: slots(used), ..Statistics::default() };
+            let kernel = Statistics { mode, counting, slots: slots(used), ..Statistics::default() };
             let reason = ebpf(&kernel).problem.map(|(_, reason)| reason);
             match expected {
                 None => assert_eq!(reason, None, "{mode:?}"),
@@ -312,7 +309,8 @@ mod tests {
         let start = Instant::now();
         let dropped = |log_lines_dropped| Totals { log_lines_dropped, ..Totals::default() };
         let mut recent = Recent([(start, dropped(0))].into());
-        let cases = [(0, 1, 1), (1, 1, 1), (30, 5, 5), (59, 5, 5), (61, 5, 4), (90, 5, 0), (300, 6, 1)];
+        let cases =
+            [(0, 1, 1), (1, 1, 1), (30, 5, 5), (59, 5, 5), (61, 5, 4), (90, 5, 0), (300, 6, 1)];
         for (second, total, expected) in cases {
             let added = recent.since(start + Duration::from_secs(second), dropped(total));
             assert_eq!(added.log_lines_dropped, expected, "second {second}");

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use quinn_proto::ServerConfig;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use wzp_telemetry::health::Health;
 use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};

@@ -5,9 +5,7 @@ mod kernel;
 use std::sync::Arc;
 
 use wzp_telemetry::health::{Health, Report};
-use wzp_telemetry::metrics::{
-    self as telemetry, Description, Registry, Series, Source, single,
-};
+use wzp_telemetry::metrics::{self as telemetry, Description, Registry, Series, Source, single};
 
 use super::Sources;
 use super::count::Count;

@@ -56,11 +56,7 @@ impl Check {
     }
 
     /// Something is wrong: `reason` says what, for an operator.
-    pub fn failed(
-        name: &'static str,
-        consequence: Consequence,
-        reason: impl Into<String>,
-    ) -> Self {
+    pub fn failed(name: &'static str, consequence: Consequence, reason: impl Into<String>) -> Self {
         Self { name, problem: Some((consequence, reason.into())) }
     }
 }
@@ -135,8 +131,7 @@ impl Report {
     /// Why no work should be sent to it; `None`: it is ready.
     pub fn not_ready(&self) -> Option<&str> {
         let problems = self.checks.iter().filter_map(|check| check.problem.as_ref());
-        let mut reasons =
-            problems.filter(|(consequence, _)| *consequence >= Consequence::NotReady);
+        let mut reasons = problems.filter(|(consequence, _)| *consequence >= Consequence::NotReady);
         match self.phase {
             Phase::Starting => Some("it is starting"),
             Phase::Draining => Some("it is draining"),
@@ -177,7 +172,14 @@ mod tests {
     fn report(phase: Phase, problems: &[Consequence]) -> Report {
         let mut checks = vec![Check::ok("network")];
         checks.extend(problems.iter().map(|c| Check::failed("storage", *c, format!("{c:?}"))));
-        Report { phase, uptime_seconds: 3600, connections: 42, transfers_active: 0, peers: 0, checks }
+        Report {
+            phase,
+            uptime_seconds: 3600,
+            connections: 42,
+            transfers_active: 0,
+            peers: 0,
+            checks,
+        }
     }
 
     #[test]

@@ -33,7 +33,9 @@ impl Users {
     pub(super) fn new(hashes: BTreeMap<String, String>) -> Result<Self, String> {
         match hashes.iter().find(|(_, hash)| HashParts::from_str(hash).is_err()) {
             Some((user, _)) => Err(user.clone()),
-            None => Ok(Self { hashes, right: Mutex::default(), turn: tokio::sync::Mutex::default() }),
+            None => {
+                Ok(Self { hashes, right: Mutex::default(), turn: tokio::sync::Mutex::default() })
+            }
         }
     }
 

@@ -54,7 +54,8 @@ pub(super) fn page(
              <a href=\"{path}?format=json\">JSON</a>) · "
         );
     }
-    let _ = writeln!(page, "<a href=\"{}\">Health</a> · <a href=\"/ready\">Ready</a>", Text(health));
+    let _ =
+        writeln!(page, "<a href=\"{}\">Health</a> · <a href=\"/ready\">Ready</a>", Text(health));
     page
 }
 

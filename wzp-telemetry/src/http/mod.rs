@@ -6,6 +6,9 @@ mod compress;
 mod front;
 mod serve;
 mod site;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test that cannot go on should stop.
+mod testing;
 mod tls;
 pub(crate) mod traffic;
 mod web_config;

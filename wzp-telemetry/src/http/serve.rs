@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,23 +28,36 @@ use super::site::{Page, Site, TEXT};
 use super::traffic::{Abort, Refusal, Traffic};
 use super::web_config::{Protection, WebConfig};
 
-/// Connections served at once; further ones wait to be accepted.
-const CONNECTIONS: usize = 64;
+/// How much clients get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections served at once; further ones wait to be accepted.
+    pub(super) connections: usize,
+    /// For a TLS handshake, and from the end of one request to the head of the
+    /// next.
+    pub(super) request: Duration,
+    /// From the head of a request to its answer.
+    pub(super) answer: Duration,
+    /// A connection may be used again for so long.
+    pub(super) connection: Duration,
+}
 
-/// For a TLS handshake, and from the end of one request to the head of the next.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// From the head of a request to its answer: Prometheus waits for 10 seconds.
-const ANSWER: Duration = Duration::from_secs(9);
-
-/// A connection may be used again for so long.
-const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+pub(super) const LIMITS: Limits = Limits {
+    connections: 64,
+    // Below the usual intervals of 10 seconds and more, so that no connection
+    // is closed in the moment in which it is used again.
+    request: Duration::from_secs(7),
+    // Prometheus waits for 10 seconds.
+    answer: Duration::from_secs(9),
+    connection: Duration::from_secs(300),
+};
 
 /// What all connections of a listener share.
-struct Listening {
-    site: Site,
-    traffic: Arc<Traffic>,
-    web_config: Option<WebConfig>,
+pub(super) struct Listening {
+    pub(super) site: Site,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) web_config: Option<WebConfig>,
+    pub(super) limits: Limits,
 }
 
 /// Serves until dropped. With a `web_config` all pages are protected by it.
@@ -53,24 +67,27 @@ pub async fn serve(
     traffic: Arc<Traffic>,
     web_config: Option<WebConfig>,
 ) {
-    let listening = Arc::new(Listening { site, traffic, web_config });
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors: trying again at once would only spin.
-                warn!(%error, "cannot accept a connection to the metrics listener");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Some(place) = listening.place(&places).await else { return };
-        tokio::spawn(listening.clone().connection(stream, place));
-    }
+    Arc::new(Listening { site, traffic, web_config, limits: LIMITS }).run(listener).await;
 }
 
 impl Listening {
+    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors: trying again at once would only spin.
+                    warn!(%error, "cannot accept a connection to the metrics listener");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.place(&places).await else { return };
+            tokio::spawn(self.clone().connection(stream, place));
+        }
+    }
+
     /// `None` never comes: the semaphore is not closed.
     async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         match places.clone().try_acquire_owned() {
@@ -88,7 +105,7 @@ impl Listening {
         let acceptor = protection.as_ref().and_then(|protection| protection.tls.clone());
         match acceptor {
             None => self.clone().converse(stream, protection).await,
-            Some(acceptor) => match timeout(PATIENCE, acceptor.accept(stream)).await {
+            Some(acceptor) => match timeout(self.limits.request, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => self.clone().converse(stream, protection).await,
                 failed => {
                     let error = failed.err().map_or("refused", |_| "too slow");
@@ -103,16 +120,20 @@ impl Listening {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let answered = AtomicBool::new(false);
         let service = service_fn(|request| {
+            answered.store(true, Ordering::Relaxed);
             let (listening, protection) = (self.clone(), protection.clone());
             async move { Ok::<_, Infallible>(listening.answer(&request, protection).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
+            .header_read_timeout(self.limits.request)
             .serve_connection(TokioIo::new(stream), service);
-        match timeout(CONNECTION_LIFE, connection).await {
+        match timeout(self.limits.connection, connection).await {
             Ok(Ok(())) => {}
+            // It has what it wanted and did not ask for more in time.
+            Ok(Err(error)) if error.is_timeout() && answered.load(Ordering::Relaxed) => {}
             Ok(Err(error)) => {
                 debug!(%error, "connection to the metrics listener ended");
                 self.traffic.abort(Abort::Request);
@@ -164,8 +185,7 @@ impl Listening {
         request: &Request<Incoming>,
         protection: Option<Arc<Protection>>,
     ) -> Result<Page, (Refusal, Page)> {
-        let refuse =
-            |refusal, status, sentence| Err((refusal, Page::new(status, TEXT, sentence)));
+        let refuse = |refusal, status, sentence| Err((refusal, Page::new(status, TEXT, sentence)));
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let sentence = "only GET and HEAD are allowed here\n";
             return refuse(Refusal::Method, StatusCode::METHOD_NOT_ALLOWED, sentence);
@@ -181,7 +201,7 @@ impl Listening {
             }
             self.site.page(request.uri(), request.headers()).await
         };
-        timeout(ANSWER, page).await.unwrap_or_else(|_| {
+        timeout(self.limits.answer, page).await.unwrap_or_else(|_| {
             warn!(path = request.uri().path(), "a page took too long");
             let sentence = "it took too long\n";
             refuse(Refusal::Late, StatusCode::SERVICE_UNAVAILABLE, sentence)
@@ -198,3 +218,6 @@ fn field(refusal: Refusal) -> Option<(HeaderName, &'static str)> {
         Refusal::Path | Refusal::Query | Refusal::Failed => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,9 +70,11 @@ impl Section {
         let builder = match (self.client_auth_type, &self.client_ca_file) {
             (ClientAuth::NoClientCert, None) => builder.with_no_client_auth(),
             (ClientAuth::NoClientCert, Some(_)) => {
-                return Err("client_ca_file says whom to trust, but client_auth_type asks nobody; \
+                return Err(
+                    "client_ca_file says whom to trust, but client_auth_type asks nobody; \
                             set it to RequireAndVerifyClientCert"
-                    .into());
+                        .into(),
+                );
             }
             (_, None) => {
                 return Err("client_auth_type needs client_ca_file, the authority whose \
@@ -111,9 +113,8 @@ fn authorities(file: &Path) -> Result<RootCertStore, String> {
 
 fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let problem = |error| format!("{key} {}: {error}", file.display());
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(problem)?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(problem)?;
     match certificates.is_empty() {
         true => Err(format!("{key} {}: there is no certificate in it", file.display())),
         false => Ok(certificates),

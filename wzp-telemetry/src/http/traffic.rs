@@ -130,9 +130,7 @@ pub(crate) const FAMILIES: &[Family<Arc<Traffic>>] = &[
     Family::<Arc<Traffic>>::counter(
         "wzp_http_refused_requests_total",
         "Requests that got no page, by reason",
-        |traffic| {
-            Refusal::ALL.map(|why| series(why.name(), &traffic.refused[why as usize])).into()
-        },
+        |traffic| Refusal::ALL.map(|why| series(why.name(), &traffic.refused[why as usize])).into(),
     )
     .by(&["reason"]),
     Family::<Arc<Traffic>>::counter(

@@ -162,8 +162,8 @@ impl Protection {
         // An empty file is nothing, and protects nothing.
         let file: Option<File> =
             serde_saphyr::from_str(&text).map_err(|error| parse(error.to_string()))?;
-        let (section, hashes) =
-            file.map_or_else(Default::default, |file| (file.tls_server_config, file.basic_auth_users));
+        let (section, hashes) = file
+            .map_or_else(Default::default, |file| (file.tls_server_config, file.basic_auth_users));
         let users = Users::new(hashes)
             .map_err(|user| WebConfigError::Password { path: path.into(), user })?;
         let mut files = vec![path.to_owned()];
@@ -195,3 +195,6 @@ impl From<Metadata> for Stamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

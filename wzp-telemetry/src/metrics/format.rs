@@ -132,7 +132,11 @@ mod tests {
             ("nonsense;;;q=,,", Prometheus),
         ];
         for (accept, expected) in cases {
-            assert_eq!(Format::accepted(Some(accept), MetricsFormat::Prometheus), expected, "{accept}");
+            assert_eq!(
+                Format::accepted(Some(accept), MetricsFormat::Prometheus),
+                expected,
+                "{accept}"
+            );
         }
     }
 

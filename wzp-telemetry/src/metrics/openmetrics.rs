@@ -40,9 +40,8 @@ fn write_family(text: &mut String, family: &MetricFamily, reading: &Reading) -> 
         _ => (full, "gauge"),
     };
     writeln!(text, "# TYPE {name} {kind}")?;
-    let unit = UNITS.iter().find(|unit| {
-        name.strip_suffix(**unit).is_some_and(|stem| stem.ends_with('_'))
-    });
+    let unit =
+        UNITS.iter().find(|unit| name.strip_suffix(**unit).is_some_and(|stem| stem.ends_with('_')));
     if let Some(unit) = unit {
         writeln!(text, "# UNIT {name} {unit}")?;
     }

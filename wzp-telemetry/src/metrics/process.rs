@@ -31,7 +31,8 @@ pub(super) struct Reading {
 impl Process {
     /// The share of a core is first told over the time since now.
     pub(super) fn new() -> Self {
-        let seconds = Proc::myself().and_then(|process| process.stat()).map(|stat| cpu_seconds(&stat));
+        let seconds =
+            Proc::myself().and_then(|process| process.stat()).map(|stat| cpu_seconds(&stat));
         let cpu = CpuShare { since: Instant::now(), seconds: seconds.unwrap_or(0.0), percent: 0.0 };
         Self { cpu: Mutex::new(cpu) }
     }
@@ -54,9 +55,7 @@ impl Source for Process {
             cpu_seconds,
             cpu_percent: cpu.percent,
             threads: stat.as_ref().map(|stat| stat.num_threads as f64),
-            resident_bytes: stat
-                .as_ref()
-                .map(|stat| stat.rss as f64 * procfs::page_size() as f64),
+            resident_bytes: stat.as_ref().map(|stat| stat.rss as f64 * procfs::page_size() as f64),
             virtual_bytes: stat.as_ref().map(|stat| stat.vsize as f64),
             started: stat.as_ref().and_then(|stat| {
                 let boot = procfs::boot_time_secs().ok()?;

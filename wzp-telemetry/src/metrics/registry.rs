@@ -39,8 +39,7 @@ impl Registry {
         families: impl IntoIterator<Item = &'static Family<S>>,
     ) -> prometheus::Result<()> {
         let families: Vec<_> = families.into_iter().collect();
-        let descriptions =
-            families.iter().map(|family| family.desc()).collect::<Result<_, _>>()?;
+        let descriptions = families.iter().map(|family| family.desc()).collect::<Result<_, _>>()?;
         let exemplars = self.exemplars.clone();
         self.inner.register(Box::new(Families { source, families, descriptions, exemplars }))
     }

@@ -1,0 +1,189 @@
+use std::fs;
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Method;
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::http::serve::LIMITS;
+use crate::http::testing::{Answer, Server, ask};
+
+/// A folder with a file and what it names.
+struct Folder {
+    folder: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = Self { folder: tempfile::tempdir().unwrap(), authority };
+        folder.write("ca.pem", &folder.authority.pem());
+        folder.certify();
+        folder
+    }
+
+    /// A new key and certificate.
+    fn certify(&self) {
+        let (certificate, key) = self.issue();
+        self.write("cert.pem", &certificate.pem());
+        self.write("key.pem", &key.serialize_pem());
+    }
+
+    fn issue(&self) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.authority).unwrap(), key)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes `web.yml`.
+    fn file(&self, text: &str) -> PathBuf {
+        self.write("web.yml", text)
+    }
+
+    async fn connect(
+        &self,
+        to: SocketAddr,
+        with_certificate: bool,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match with_certificate {
+            false => builder.with_no_client_auth(),
+            true => {
+                let (certificate, key) = self.issue();
+                let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+                builder.with_client_auth_cert(vec![certificate.der().clone()], key.into()).unwrap()
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TcpStream::connect(to).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    async fn get(&self, server: &Server, fields: &[(&str, &str)]) -> Answer {
+        let stream = self.connect(server.address, false).await.unwrap();
+        ask(stream, Method::GET, "/health", fields).await
+    }
+
+    /// The certificate that a new connection sees.
+    async fn seen(&self, server: &Server) -> CertificateDer<'static> {
+        let stream = self.connect(server.address, false).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
+
+const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+
+async fn serve(path: &Path) -> Server {
+    Server::within(LIMITS, Some(WebConfig::load(path).unwrap())).await
+}
+
+#[test]
+fn mistakes_are_named_with_what_to_do() {
+    let folder = Folder::new();
+    folder.write("empty.pem", "");
+    let cases: [(String, &[&str]); 11] = [
+        ("tls_server_config: [".into(), &["web.yml", "line 1"]),
+        ("tls_config:\n  cert_file: a\n".into(), &["tls_config", "tls_server_config"]),
+        (format!("{TLS}  max_version: TLS13\n"), &["max_version", "min_version"]),
+        (format!("{TLS}  min_version: TLS10\n"), &["TLS10", "TLS12"]),
+        (format!("{TLS}  client_auth_type: RequestClientCert\n"), &["RequireAndVerifyClientCert"]),
+        (format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n"), &["client_ca_file"]),
+        (format!("{TLS}  client_ca_file: ca.pem\n"), &["client_auth_type"]),
+        ("tls_server_config:\n  cert_file: cert.pem\n".into(), &["key_file"]),
+        (TLS.replace("cert.pem", "empty.pem"), &["cert_file", "empty.pem", "no certificate"]),
+        (TLS.replace("key.pem", "nothing.pem"), &["key_file", "nothing.pem"]),
+        ("basic_auth_users:\n  anna: secret\n".into(), &["anna", "bcrypt", "htpasswd"]),
+    ];
+    for (text, expected) in cases {
+        let error = WebConfig::load(&folder.file(&text)).err().unwrap().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+        }
+    }
+    let missing = WebConfig::load(Path::new("/nonexistent/web.yml")).err().unwrap();
+    assert!(missing.to_string().contains("/nonexistent/web.yml"), "{missing}");
+}
+
+#[test]
+fn an_empty_file_protects_nothing() {
+    let folder = Folder::new();
+    for text in ["", "# nothing yet\n", "{}\n"] {
+        let protection = WebConfig::load(&folder.file(text)).unwrap().current();
+        assert!(protection.tls.is_none() && protection.users.is_empty(), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_need_tls_and_a_user() {
+    let folder = Folder::new();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let path = folder.file(&format!("{TLS}basic_auth_users:\n  anna: {hash}\n"));
+    let server = serve(&path).await;
+    for (user, status) in [(None, 401), (Some("anna:wrong"), 401), (Some("anna:secret"), 200)] {
+        let header = user.map(|user| format!("Basic {}", STANDARD.encode(user)));
+        let fields: Vec<_> = header.iter().map(|value| ("authorization", &**value)).collect();
+        let answer = folder.get(&server, &fields).await;
+        assert_eq!(answer.status, status, "{user:?}");
+        assert_eq!(answer.field("www-authenticate").is_some(), status == 401);
+    }
+}
+
+#[tokio::test]
+async fn clients_need_a_certificate_if_it_says_so() {
+    let folder = Folder::new();
+    let path = folder.file(&format!(
+        "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"
+    ));
+    let server = serve(&path).await;
+    let stream = folder.connect(server.address, true).await.unwrap();
+    assert_eq!(ask(stream, Method::GET, "/ready", &[]).await.status, 200);
+    // With TLS 1.3 a client learns of the refusal when it reads.
+    let mut stream = folder.connect(server.address, false).await.unwrap();
+    assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn new_connections_get_a_new_certificate() {
+    let folder = Folder::new();
+    let server = serve(&folder.file(TLS)).await;
+    let before = folder.seen(&server).await;
+    assert_eq!(folder.seen(&server).await, before);
+    folder.certify();
+    assert_ne!(folder.seen(&server).await, before);
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_used_changes_nothing() {
+    let folder = Folder::new();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let users = format!("basic_auth_users:\n  anna: {hash}\n");
+    let server = serve(&folder.file(&format!("{TLS}{users}"))).await;
+    for text in ["", TLS, &users, "nonsense: 1\n"] {
+        folder.file(text);
+        assert_eq!(folder.get(&server, &[]).await.status, 401, "{text:?}");
+    }
+}
