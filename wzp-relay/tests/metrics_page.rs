@@ -10,7 +10,8 @@ use wzp_relay::metrics::catalogue;
 fn documented() -> BTreeSet<(String, String, String)> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let rows = page.lines().filter(|line| line.starts_with("| `wzp_"));
+    let families = ["| `wzp_", "| `wraith_", "| `process_"];
+    let rows = page.lines().filter(|line| families.iter().any(|prefix| line.starts_with(prefix)));
     rows.map(|row| {
         let mut cells = row.split('|').skip(1).map(|cell| cell.trim().replace('`', ""));
         let mut next = || cells.next().unwrap();

@@ -114,6 +114,12 @@ pub(crate) const FULL_TEST: &[Prerequisite] = &[
         present: || python("import ctypes; ctypes.CDLL('libopus.so.0')"),
     },
     Prerequisite {
+        name: "promtool",
+        purpose: "to check names and form of the metrics",
+        source: Source::Apt(&["prometheus"]),
+        present: || answers("promtool", "--version"),
+    },
+    Prerequisite {
         name: "ALSA development files",
         purpose: "to lint the client's microphone and speaker",
         source: Source::Apt(&["libasound2-dev", "pkg-config"]),

@@ -105,8 +105,10 @@ impl Site {
             Some(metrics) if path == metrics.path => metrics.page(uri, headers).await,
             _ if path == self.health_path => {
                 let report = self.report().await?;
-                let status = status(report.is_live());
-                Ok(Page::new(status, JSON, format!("{}\n", report.body(self.program.version))))
+                let body = serde_json::to_string(&report.body(self.program.version));
+                // Numbers and text always become JSON.
+                let body = body.map_err(|error| failed(&error.to_string()))?;
+                Ok(Page::new(status(report.is_live()), JSON, format!("{body}\n")))
             }
             _ if path == "/ready" => {
                 let report = self.report().await?;

@@ -1,7 +1,7 @@
 //! The async runtime that carries a program's control plane.
 //!
-//! Tokio's own handle has running totals. `tokio-metrics` gives differences
-//! between two looks, which several scrapers would take from each other.
+//! From Tokio's own handle, which has running totals: the crate tokio-metrics
+//! gives differences between two looks, which scrapers would take from each other.
 
 use tokio::runtime::{Handle, RuntimeMetrics};
 
