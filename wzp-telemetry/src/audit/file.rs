@@ -1,0 +1,172 @@
+//! The audit file: the end of its chain, and appending to it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use tracing::warn;
+
+use super::AuditError;
+use super::record::{self, Entry, Link};
+
+/// An audit log that is this process's alone, and the end of its chain.
+#[derive(Debug)]
+pub(super) struct AuditFile {
+    path: PathBuf,
+    file: File,
+    last: Link,
+}
+
+impl AuditFile {
+    /// Opens it, with its folder where there is none, and finds the last record.
+    pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
+        let refused = |error| AuditError::Open { path: path.to_owned(), error };
+        fs::create_dir_all(folder(path)).map_err(refused)?;
+        let file = open(path)?;
+        let whole = move_torn_aside(path, &file).map_err(refused)?;
+        let last = match last_line(&file, whole).map_err(refused)? {
+            None => record::origin(),
+            Some(line) => {
+                let broken = |why| AuditError::Broken { path: path.to_owned(), why };
+                let place = record::check(&line).map_err(broken)?;
+                Link { sequence: place.sequence, hash: place.hash }
+            }
+        };
+        Ok(Self { path: path.to_owned(), file, last })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The hash of the last record.
+    pub(super) fn last_hash(&self) -> &str {
+        &self.last.hash
+    }
+
+    /// Whether the file was deleted; what is written to it then is lost.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.nlink() == 0)
+    }
+
+    /// Whether another file, or none, is where this one was opened.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        match (self.file.metadata().map(place), fs::metadata(&self.path).map(place)) {
+            (Ok(here), Ok(there)) => here != there,
+            (Ok(_), Err(error)) => error.kind() == io::ErrorKind::NotFound,
+            (Err(_), _) => false,
+        }
+    }
+
+    /// Begins a new file at the path; the chain goes on.
+    pub(super) fn begin_anew(&mut self) -> Result<(), AuditError> {
+        let file = open(&self.path)?;
+        let refused = |error| AuditError::Open { path: self.path.clone(), error };
+        if file.metadata().map_err(refused)?.len() == 0 {
+            self.file = file;
+            return Ok(());
+        }
+        // One with records in it has a chain of its own. Its lock is taken again.
+        drop(file);
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+
+    /// Appends records and waits for the disk: all of them, or none.
+    pub(super) fn append<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        let mut last = self.last.clone();
+        let mut lines = String::new();
+        for entry in entries {
+            let (line, link) = entry.after(&last);
+            lines += &line;
+            last = link;
+        }
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        written.inspect_err(|_| {
+            // They are tried again, with the same sequence numbers.
+            let _ = self.file.set_len(size);
+        })?;
+        self.last = last;
+        Ok(())
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn open(path: &Path) -> Result<File, AuditError> {
+    let refused = |error| AuditError::Open { path: path.to_owned(), error };
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    let file = options.open(path).map_err(refused)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => AuditError::Taken { path: path.to_owned() },
+        other => refused(other.into()),
+    })?;
+    // A new name in a folder is on the disk only when the folder is.
+    File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(refused)?;
+    Ok(file)
+}
+
+/// Moves a last line that has no end to `PATH.torn-TIME`, and gives the length
+/// of the rest.
+fn move_torn_aside(path: &Path, file: &File) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let (torn, whole) = last_bytes(file, size)?;
+    if torn.is_empty() {
+        return Ok(size);
+    }
+    let stamp = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut aside = OsString::from(path);
+    aside.push(format!(".torn-{}", stamp.replace(['-', ':'], "")));
+    let mut options = OpenOptions::new();
+    let mut copy = options.write(true).create_new(true).mode(0o600).open(&aside)?;
+    copy.write_all(&torn)?;
+    copy.sync_all()?;
+    file.set_len(whole)?;
+    file.sync_all()?;
+    warn!(bytes = torn.len(), moved_to = %aside.display(),
+          "the audit log's last line was cut short, by a crash it seems; it was never reported as written");
+    Ok(whole)
+}
+
+/// The last line of the first `size` bytes, without its end.
+fn last_line(file: &File, size: u64) -> io::Result<Option<Vec<u8>>> {
+    match size.checked_sub(1) {
+        None => Ok(None),
+        Some(before_end) => Ok(Some(last_bytes(file, before_end)?.0)),
+    }
+}
+
+/// What follows the last line feed among the first `size` bytes, and where it
+/// begins.
+fn last_bytes(file: &File, size: u64) -> io::Result<(Vec<u8>, u64)> {
+    const BLOCK: u64 = 64 << 10;
+    let mut from = size;
+    let mut tail = Vec::new();
+    while from > 0 {
+        let length = from.min(BLOCK);
+        from -= length;
+        let mut block = vec![0; length as usize];
+        file.read_exact_at(&mut block, from)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            from += at as u64 + 1;
+            block.drain(..=at);
+            block.append(&mut tail);
+            return Ok((block, from));
+        }
+        block.append(&mut tail);
+        tail = block;
+    }
+    Ok((tail, 0))
+}

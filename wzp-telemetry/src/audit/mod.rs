@@ -1,0 +1,212 @@
+//! The audit log: who did what, and whether it succeeded, in a file that shows
+//! when it was tampered with. docs/logging.md describes the format.
+//!
+//! Nothing is lost silently. A record is on the disk when [`Audit::record`]
+//! returns Ok. [`Audit::note`] never waits; if the disk does not take records
+//! for so long that [`CAPACITY`] is reached, the file itself will tell how many
+//! were lost.
+
+mod file;
+mod record;
+mod user;
+mod verify;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::settings::{self, AuditEvent};
+use file::AuditFile;
+use record::Entry;
+use writer::{Order, Queue};
+
+pub use record::Outcome;
+pub use user::User;
+pub use verify::{Verified, VerifyError, verify};
+pub use writer::CAPACITY;
+
+/// How long [`Audit::record`] waits for the disk, and the end of the program.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The program's audit log, or none. Clones are the same log; what was noted is
+/// written when the last one is dropped.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Queue,
+    /// A bit for each event that is written.
+    events: AtomicU32,
+    ended: Mutex<Receiver<()>>,
+}
+
+/// Why something is not in the audit log.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file cannot be opened, or made.
+    #[error(
+        "cannot open the audit log {}: {error}; make its folder writable, or name another \
+         audit.file", path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// Another process writes to the same file.
+    #[error("another process writes to the audit log {}", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file does not end with a record that can be continued.
+    #[error(
+        "the audit log {} does not end with a sound record ({why}); see `audit verify`, and \
+         move the file away to begin a new one", path.display()
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its last line.
+        why: String,
+    },
+    /// The disk did not take it. It is tried again every second.
+    #[error("the audit log {} cannot be written: {reason}; tried again every second", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Too many records wait for the disk. The file will tell that some are lost.
+    #[error("the audit log has not been written for so long that no more records can wait")]
+    Full,
+    /// The disk takes longer than five seconds. The record will be written.
+    #[error("the audit log's disk does not answer")]
+    Slow,
+    /// No thread for it.
+    #[error("cannot start a thread for the audit log: {0}")]
+    Thread(io::Error),
+}
+
+/// What became of the records since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditCounts {
+    /// On the disk.
+    pub records: u64,
+    /// Lost, because too many waited for the disk.
+    pub lost: u64,
+    /// Times the disk did not take what was to be written.
+    pub errors: u64,
+}
+
+impl Audit {
+    /// Opens the audit log, if the settings want one; `default` is where it is if
+    /// they name no file. A line that a crash cut short is moved aside.
+    ///
+    /// # Errors
+    /// The file cannot be had, or its last record is not sound.
+    pub fn start(settings: &settings::Audit, default: &Path) -> Result<Self, AuditError> {
+        if !settings.enabled {
+            return Ok(Self::default());
+        }
+        let file = AuditFile::open(settings.file.as_deref().unwrap_or(default))?;
+        let (queue, ended) = writer::start(file)?;
+        let events = AtomicU32::new(mask(settings));
+        let shared = Shared { queue, events, ended: Mutex::new(ended) };
+        Ok(Self { shared: Some(Arc::new(shared)) })
+    }
+
+    /// Writes a record and waits until it is on the disk, at most five seconds.
+    /// For what operators do; shards must not wait.
+    ///
+    /// # Errors
+    /// It is not on the disk. Unless the error is [`AuditError::Full`] it is kept,
+    /// and will be written as soon as the disk takes it.
+    pub fn record(
+        &self,
+        event: AuditEvent,
+        user: &User,
+        outcome: Outcome,
+        details: &Value,
+    ) -> Result<(), AuditError> {
+        let Some(shared) = self.wanting(event) else { return Ok(()) };
+        let (answer, answered) = sync_channel(1);
+        let entry = Entry::new(SystemTime::now(), event, user, outcome, details);
+        if !shared.queue.put(entry, Some(answer)) {
+            return Err(AuditError::Full);
+        }
+        answered.recv_timeout(PATIENCE).unwrap_or(Err(AuditError::Slow))
+    }
+
+    /// Has a record written soon, in the order of the calls. Never waits.
+    pub fn note(&self, event: AuditEvent, user: &User, outcome: Outcome, details: &Value) {
+        if let Some(shared) = self.wanting(event) {
+            shared.queue.put(Entry::new(SystemTime::now(), event, user, outcome, details), None);
+        }
+    }
+
+    /// Takes on another choice of events. The rest of the settings is for the
+    /// next start.
+    pub fn apply(&self, settings: &settings::Audit) {
+        if let Some(shared) = &self.shared {
+            shared.events.store(mask(settings), Ordering::Relaxed);
+        }
+    }
+
+    /// Begins a new file if the old one was moved away. Its first record names
+    /// the last hash of the old one, so the chain goes on.
+    ///
+    /// # Errors
+    /// A new file cannot be made. Records go on into the old one.
+    pub fn reopen(&self) -> Result<(), AuditError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let (answer, answered): (SyncSender<_>, _) = sync_channel(1);
+        shared.queue.tell(Order::Reopen(answer));
+        answered.recv_timeout(PATIENCE).unwrap_or(Err(AuditError::Slow))
+    }
+
+    /// Whether the disk took what was last to be written. True where there is no
+    /// audit log.
+    pub fn is_healthy(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.queue.is_healthy())
+    }
+
+    /// What became of the records.
+    pub fn counts(&self) -> AuditCounts {
+        self.shared.as_ref().map_or_else(AuditCounts::default, |shared| shared.queue.counts())
+    }
+
+    fn wanting(&self, event: AuditEvent) -> Option<&Shared> {
+        let shared = self.shared.as_ref()?;
+        (shared.events.load(Ordering::Relaxed) & bit(event) != 0).then_some(shared)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.tell(Order::End);
+        // A disk that hangs must not keep the program from ending.
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(PATIENCE);
+    }
+}
+
+fn mask(settings: &settings::Audit) -> u32 {
+    let chosen = |events: &Vec<_>| events.iter().fold(0, |mask, event| mask | bit(*event));
+    settings.events.as_ref().map_or(u32::MAX, chosen)
+}
+
+fn bit(event: AuditEvent) -> u32 {
+    1 << event as u32
+}

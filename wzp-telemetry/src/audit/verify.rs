@@ -1,0 +1,96 @@
+//! Checking an audit log from its first line to its last.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::record::{self, Place};
+
+/// What an intact audit log holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records.
+    pub records: u64,
+    /// When the first was made, RFC 3339; empty without records, as all else.
+    pub first: String,
+    /// When the last was made.
+    pub last: String,
+    /// The hash that the first continues: zeros, or the last one of an older file.
+    pub previous: String,
+    /// The hash of the last record, which stands for the whole file. Who keeps it
+    /// elsewhere can tell later that no record was cut off.
+    pub last_hash: String,
+}
+
+/// Why an audit log is not intact, or not known to be.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It cannot be read.
+    #[error("cannot read the audit log {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// It is not as it was written.
+    #[error("{}, line {line}: {why}", path.display())]
+    Tampered {
+        /// The file.
+        path: PathBuf,
+        /// The first bad line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Checks every record and the chain that they form. A file of any size is read
+/// line by line.
+///
+/// # Errors
+/// The first line that is not as it was written, or that the file cannot be read.
+pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
+    let unreadable = |error| VerifyError::Read { path: path.to_owned(), error };
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut found = Verified::default();
+    let mut before: Option<Place> = None;
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        let number = found.records + 1;
+        let tampered = |why| VerifyError::Tampered { path: path.to_owned(), line: number, why };
+        let place = check(&line, before.as_ref()).map_err(tampered)?;
+        if before.is_none() {
+            found.first.clone_from(&place.timestamp);
+            found.previous.clone_from(&place.previous);
+        }
+        found.records = number;
+        before = Some(place);
+        line.clear();
+    }
+    if let Some(last) = before {
+        found.last = last.timestamp;
+        found.last_hash = last.hash;
+    }
+    Ok(found)
+}
+
+fn check(line: &[u8], before: Option<&Place>) -> Result<Place, String> {
+    let line = line.strip_suffix(b"\n").ok_or("it has no end: cut off, or being written")?;
+    let place = record::check(line)?;
+    match before {
+        Some(before) if before.hash != place.previous => {
+            Err("it does not continue the line before: a record was deleted, added or moved".into())
+        }
+        Some(before) if before.sequence + 1 != place.sequence => {
+            Err(format!("its sequence is {}, not {}", place.sequence, before.sequence + 1))
+        }
+        None if place.sequence == 1 && place.previous != record::origin().hash => {
+            Err("it is number 1 and yet continues another record".into())
+        }
+        None if place.sequence != 1 && place.previous == record::origin().hash => {
+            Err(format!("it is number {} and yet continues nothing", place.sequence))
+        }
+        _ => Ok(place),
+    }
+}

@@ -1,0 +1,168 @@
+//! The log file: its lock, its size, and what happens when it is moved away,
+//! deleted, or cannot be written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::LogError;
+use super::backups::Backups;
+
+/// How long lines go elsewhere before a file that failed is tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+
+/// A log file that is this process's alone.
+pub(super) struct LogFile {
+    path: PathBuf,
+    backups: Backups,
+    max_size: u64,
+    lock: File,
+    /// None after a failure, until `retry_at`.
+    file: Option<File>,
+    /// When what has failed is tried again: writing, or putting the file aside.
+    retry_at: Instant,
+}
+
+/// What writing a line has led to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Written {
+    /// Nothing else.
+    Here,
+    /// The file was put aside, and the line is the first of a new one.
+    Rotated,
+    /// The file should have been put aside, but could not be: it grows.
+    TooLarge(String),
+}
+
+impl LogFile {
+    /// Opens it, with its folder where there is none. A `max_size` of 0 is no limit.
+    pub(super) fn open(path: &Path, max_size: u64) -> Result<Self, LogError> {
+        let backups = Backups::of(path);
+        let refused = |error| LogError::Open { path: path.to_owned(), error };
+        fs::create_dir_all(backups.folder()).map_err(refused)?;
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(LogError::NotAFile { path: path.to_owned() });
+        }
+        let lock = lock(path)?;
+        let file = Some(open(path).map_err(refused)?);
+        Ok(Self { path: path.to_owned(), backups, max_size, lock, file, retry_at: Instant::now() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn backups(&self) -> &Backups {
+        &self.backups
+    }
+
+    pub(super) fn set_max_size(&mut self, max_size: u64) {
+        self.max_size = max_size;
+    }
+
+    /// Writes a line, whole or not at all.
+    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<Written> {
+        let written = self.try_write(line);
+        if written.is_err() {
+            self.file = None;
+            self.retry_at = Instant::now() + RETRY;
+        }
+        written
+    }
+
+    /// When writing may be tried again, if it has failed.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.file.is_none().then_some(self.retry_at)
+    }
+
+    /// Opens the file at the path if that is not the one that is open.
+    pub(super) fn reopen(&mut self) -> Result<(), LogError> {
+        if self.file.as_ref().is_some_and(|file| self.is_at_path(file)) {
+            return Ok(());
+        }
+        // Whoever took the folder away took the lock, too.
+        if self.lock.metadata().is_ok_and(|lock| lock.nlink() == 0) {
+            self.lock = lock(&self.path)?;
+        }
+        self.file = None;
+        self.retry_at = Instant::now() + RETRY;
+        let refused = |error| LogError::Open { path: self.path.clone(), error };
+        self.file = Some(open(&self.path).map_err(refused)?);
+        self.retry_at = Instant::now();
+        Ok(())
+    }
+
+    fn try_write(&mut self, line: &[u8]) -> io::Result<Written> {
+        // Asked each time: others truncate, move and delete log files.
+        let mut found = self.file.as_ref().map(File::metadata).transpose()?;
+        if found.as_ref().is_none_or(|file| file.nlink() == 0) {
+            self.reopen().map_err(io::Error::other)?;
+            found = self.file.as_ref().map(File::metadata).transpose()?;
+        }
+        let mut size = found.map_or(0, |file| file.len());
+        let mut written = Written::Here;
+        let too_large = self.max_size > 0 && size > 0 && size + line.len() as u64 > self.max_size;
+        if too_large && self.retry_at <= Instant::now() {
+            written = self.rotate()?;
+            size = self.file.as_ref().map(File::metadata).transpose()?.map_or(0, |file| file.len());
+        }
+        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        file.write_all(line).inspect_err(|_| {
+            // Half a line would be glued to the next one.
+            let _ = file.set_len(size);
+        })?;
+        Ok(written)
+    }
+
+    fn rotate(&mut self) -> io::Result<Written> {
+        if self.file.as_ref().is_some_and(|file| self.is_at_path(file)) {
+            let next = self.backups.next(SystemTime::now());
+            if let Err(error) = next.and_then(|next| fs::rename(&self.path, next)) {
+                self.retry_at = Instant::now() + RETRY;
+                return Ok(Written::TooLarge(error.to_string()));
+            }
+        }
+        self.file = None;
+        self.file = Some(open(&self.path)?);
+        Ok(Written::Rotated)
+    }
+
+    fn is_at_path(&self, file: &File) -> bool {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let at_path = fs::metadata(&self.path).map(place);
+        at_path.is_ok_and(|there| file.metadata().is_ok_and(|here| place(here) == there))
+    }
+}
+
+/// Holds `PATH.lock`. The log file itself would not do: it is renamed.
+fn lock(path: &Path) -> Result<File, LogError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let refused = |error| LogError::Open { path: path.to_owned(), error };
+    let options = || OpenOptions::new().write(true).create(true).truncate(false).open(&name);
+    let lock = options().map_err(refused)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => LogError::Taken { path: path.to_owned() },
+        other => refused(other.into()),
+    })?;
+    Ok(lock)
+}
+
+/// Opens the file to append to it. A line that a kill cut short gets its end, so
+/// that the next one is not glued to it.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    if file.metadata()?.len() > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}
