@@ -234,3 +234,6 @@ pub fn current() -> Option<SpanContext> {
 fn with_scheme(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
+
+#[cfg(test)]
+mod tests;
