@@ -1,6 +1,7 @@
 //! The relay daemon: command line, configuration, run.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 use wzp_relay::admin::flows::show;
 use wzp_relay::admin::serve::serve;
 use wzp_relay::admin::socket::ask;
-use wzp_relay::config::{Cli, Command, Config};
+use wzp_relay::config::{AuditCommand, Cli, Command, Config};
+use wzp_telemetry::audit::{self, Verified};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,7 +53,23 @@ fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
         }
         Some(Command::Block { ip }) => runtime.block_on(block(Method::PUT, ip)),
         Some(Command::Unblock { ip }) => runtime.block_on(block(Method::DELETE, ip)),
+        Some(Command::Audit(AuditCommand::Verify { file })) => {
+            verify(&file.unwrap_or_else(|| config.relay.state_dir.join("audit.log")))
+        }
         None => runtime
             .block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64))),
     }
+}
+
+/// Says that an audit log is intact, or fails with its first bad line.
+fn verify(path: &Path) -> anyhow::Result<()> {
+    let Verified { records, first, last, previous, last_hash } = audit::verify(path)?;
+    if records == 0 {
+        println!("no records");
+        return Ok(());
+    }
+    println!("{records} records, from {first} to {last}, chain intact");
+    println!("continues {previous}");
+    println!("last hash {last_hash}");
+    Ok(())
 }

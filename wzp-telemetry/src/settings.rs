@@ -106,14 +106,14 @@ pub struct Logging {
     /// Where lines go; without it to standard error. The other keys are about
     /// this file.
     pub file: Option<PathBuf>,
-    /// A file that would grow beyond this is put aside for a new one.
+    /// A file that would grow beyond this is put aside for a new one. 0: never.
     #[schemars(with = "String")]
     pub max_size: ByteSize,
-    /// Files put aside are deleted when they are so old.
+    /// Files put aside are deleted when they are so old. 0: never.
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub max_age: Duration,
-    /// Most files put aside; the oldest are deleted.
+    /// Most files put aside; the oldest are deleted. 0: any number.
     pub max_backups: u32,
     /// Whether files put aside are compressed (gzip).
     pub compress: bool,

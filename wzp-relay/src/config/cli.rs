@@ -92,6 +92,19 @@ pub enum Command {
         /// IPv4 or IPv6
         ip: IpAddr,
     },
+    /// The log of who did what
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+/// What can be done with an audit log, whether or not a relay runs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Check that no record was changed, deleted, added or moved
+    Verify {
+        /// The file; without it the relay's own
+        file: Option<PathBuf>,
+    },
 }
 
 impl Cli {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use cli::{Cli, Command};
+pub use cli::{AuditCommand, Cli, Command};
 pub use limits::{Limits, MAX_FRAME_BYTES};
 
 /// Everything that can be set.

@@ -27,9 +27,9 @@ use quinn_proto::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use tracing::{debug, info};
 use wzp_proto::close::CloseCode;
 use wzp_proto::media::{self, HeaderError};
+use wzp_telemetry::limited;
 
 use crate::config::Limits;
 use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason};
@@ -227,7 +227,8 @@ impl Shard {
             Ok(permit) => permit,
             Err(reason) => {
                 self.stats.connections_refused[reason].add(1);
-                debug!(src_ip = %remote.ip().to_canonical(), reason = reason.name(), "connection refused");
+                limited!(DEBUG, per_second(10), src_ip = %remote.ip().to_canonical(),
+                         reason = reason.name(), "connection refused");
                 out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
                 return;
             }
@@ -476,11 +477,13 @@ impl Shard {
         let remote = session.connection.remote_address().ip().to_canonical();
         match (session.seat(), &session.phase) {
             (Some(_), _) => {
-                info!(session = %session.id, src_ip = %remote, reason = reason.name(), "session ended")
+                limited!(INFO, per_second(100), session = %session.id, src_ip = %remote,
+                         reason = reason.name(), "session ended")
             }
             // Strangers can cause these at will.
             _ => {
-                debug!(session = %session.id, src_ip = %remote, reason = reason.name(), "connection ended")
+                limited!(DEBUG, per_second(10), session = %session.id, src_ip = %remote,
+                         reason = reason.name(), "connection ended")
             }
         }
         let seat = session.seat();

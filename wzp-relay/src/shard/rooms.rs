@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tracing::info;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
     Hello, Limits as WireLimits, Members, ReceiverReport, Welcome, client_message, relay_message,
     snapshot_parts,
 };
+use wzp_telemetry::limited;
 
 use super::flow::FlowEvent;
 use super::mail::{Admitted, JoinRequest, Mail};
@@ -177,8 +177,8 @@ impl Shard {
             software: crate::SOFTWARE.to_owned(),
         };
         let remote = session.connection.remote_address();
-        info!(session = %id, room = &*name, sender_id, src_ip = %remote.ip().to_canonical(),
-              src_port = remote.port(), "session joined");
+        limited!(INFO, per_second(100), session = %id, room = &*name, sender_id,
+                 src_ip = %remote.ip().to_canonical(), src_port = remote.port(), "session joined");
         let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
         let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);
         let verdict = snapshot.try_for_each(|message| session.tell(message));
