@@ -100,6 +100,13 @@ impl AuditFile {
     }
 }
 
+impl Drop for AuditFile {
+    /// Closing alone would leave the lock to a child that is being started.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -161,14 +161,15 @@ impl Writer {
                 self.lost_written = lost;
                 let records = self.waiting.len() + usize::from(told.is_some());
                 self.state.records.fetch_add(records as u64, Ordering::Relaxed);
+                if self.state.failing.swap(false, Ordering::Relaxed) {
+                    info!(records, "the audit log can be written again; what waited is written");
+                }
+                // Last: who has an answer finds all else as it is now.
                 for (entry, answer) in self.waiting.drain(..) {
                     self.state.waiting.fetch_sub(entry.len(), Ordering::Relaxed);
                     if let Some(answer) = answer {
                         let _ = answer.send(Ok(()));
                     }
-                }
-                if self.state.failing.swap(false, Ordering::Relaxed) {
-                    info!(records, "the audit log can be written again; what waited is written");
                 }
             }
             Err(problem) => {

@@ -138,6 +138,13 @@ impl LogFile {
     }
 }
 
+impl Drop for LogFile {
+    /// Closing alone would leave the lock to a child that is being started.
+    fn drop(&mut self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 /// Holds `PATH.lock`. The log file itself would not do: it is renamed.
 fn lock(path: &Path) -> Result<File, LogError> {
     let mut name = path.as_os_str().to_owned();

@@ -42,9 +42,11 @@ pub(super) fn start(
 }
 
 struct Writer {
+    /// Ends before the file, whose lock is let go only when nobody works on what
+    /// was put aside.
+    keeper: Keeper,
     /// None: standard error.
     file: Option<LogFile>,
-    keeper: Keeper,
     /// Lines that went to standard error since the file could last be written.
     diverted: u64,
     counts: Arc<Counts>,
@@ -111,7 +113,7 @@ impl Writer {
     }
 
     fn write(&mut self, line: &[u8]) {
-        let Some(file) = &mut self.file else { return self.to_stderr(line) };
+        let Some(file) = &mut self.file else { return self.write_to_stderr(line) };
         if file.waits_until().is_some_and(|at| at > Instant::now()) {
             return self.divert(line);
         }
@@ -152,10 +154,10 @@ impl Writer {
     fn divert(&mut self, line: &[u8]) {
         self.diverted += 1;
         add(&self.counts.diverted, 1);
-        self.to_stderr(line);
+        self.write_to_stderr(line);
     }
 
-    fn to_stderr(&mut self, line: &[u8]) {
+    fn write_to_stderr(&mut self, line: &[u8]) {
         match std::io::stderr().write_all(line) {
             Ok(()) => self.count(line),
             Err(_) => add(&self.counts.dropped_output, 1),
@@ -214,7 +216,7 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
-    /// The lock on the log file is let go only when nobody works on its files.
+    /// Waits for the thread.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.orders = None;
