@@ -10,6 +10,10 @@ use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod text;
+
+pub use text::{duration, size};
+
 /// Where metrics are served, and in which form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +28,7 @@ pub struct Metrics {
     pub format: MetricsFormat,
     /// File with TLS and basic authentication for the listener, in the form of
     /// Prometheus' exporter toolkit (web.config.yml).
+    #[schemars(example = "/etc/wzp-relay/web.yml")]
     pub web_config: Option<PathBuf>,
     /// Most rooms that get series of their own; the others share `_overflow`.
     pub max_room_series: usize,
@@ -105,13 +110,15 @@ pub struct Logging {
     pub format: LogFormat,
     /// Where lines go; without it to standard error. The other keys are about
     /// this file.
+    #[schemars(example = "/var/log/wzp-relay/relay.log")]
     pub file: Option<PathBuf>,
     /// A file that would grow beyond this is put aside for a new one. 0: never.
-    #[schemars(with = "String")]
+    #[serde(with = "size")]
+    #[schemars(schema_with = "size::schema")]
     pub max_size: ByteSize,
     /// Files put aside are deleted when they are so old. 0: never.
     #[serde(with = "duration")]
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "duration::schema")]
     pub max_age: Duration,
     /// Most files put aside; the oldest are deleted. 0: any number.
     pub max_backups: u32,
@@ -205,8 +212,10 @@ pub struct Audit {
     /// Whether there is one.
     pub enabled: bool,
     /// Where it is; without it `audit.log` in the state directory.
+    #[schemars(example = "/var/log/wzp-relay/audit.log")]
     pub file: Option<PathBuf>,
     /// The events that are written; without it all.
+    #[schemars(example = ["config_change", "admin_action", "lifecycle"])]
     pub events: Option<Vec<AuditEvent>>,
 }
 
@@ -234,28 +243,3 @@ pub enum AuditEvent {
     Lifecycle,
 }
 
-/// Durations as people write them: "5s", "500ms", "30d".
-pub mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    /// Writes the shortest form that is read again as the same.
-    ///
-    /// # Errors
-    /// The serializer's own.
-    pub fn serialize<S: Serializer>(value: &Duration, into: S) -> Result<S::Ok, S::Error> {
-        into.collect_str(&humantime::format_duration(*value))
-    }
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// It is no duration; with an example.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!("{error}; write a duration such as \"5s\" or \"500ms\""))
-        })
-    }
-}
