@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use hyper::Method;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 use tracing_subscriber::EnvFilter;
@@ -16,7 +15,7 @@ use wzp_relay::config::{AuditCommand, Cli, Command, Config};
 use wzp_telemetry::audit::{self, Verified};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // A thread of its own writes, and what stderr does not take in time is
     // dropped and counted: a log that is stuck must not stop the media.
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
@@ -41,6 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
+    if let Some(Command::Config(command)) = &cli.command {
+        return command.run(cli, &mut std::io::stdout().lock());
+    }
     let config = Config::load(cli)?;
     // Media has threads of its own; this runtime only carries the control plane.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -56,7 +58,7 @@ fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
         Some(Command::Audit(AuditCommand::Verify { file })) => {
             verify(&file.unwrap_or_else(|| config.relay.state_dir.join("audit.log")))
         }
-        None => runtime
+        Some(Command::Config(_)) | None => runtime
             .block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64))),
     }
 }

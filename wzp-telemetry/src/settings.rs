@@ -242,4 +242,3 @@ pub enum AuditEvent {
     /// The program started or ended.
     Lifecycle,
 }
-

@@ -3,9 +3,15 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use toml::Value;
+use wzp_telemetry::settings::duration;
 
-use super::{Config, EbpfMode};
+use super::problem::Origin;
+use super::setting::Setting;
+use super::{ConfigCommand, EbpfMode};
 use crate::admin::flows;
 
 /// Media relay for voice over QUIC: participants join a room and the relay
@@ -44,22 +50,23 @@ pub struct Cli {
     #[arg(long = "interface", value_name = "NAME", env = "WZP_INTERFACE", value_delimiter = ',')]
     pub interfaces: Vec<String>,
 
-    /// Configuration file (TOML) with the sections relay, metrics, ebpf and limits
-    #[arg(long, value_name = "FILE", env = "WZP_CONFIG", global = true)]
+    /// Configuration file (TOML); `wzp-relay config example` prints one with
+    /// every key
+    #[arg(long, value_name = "FILE", env = "WZP_CONFIG", global = true, value_parser = path())]
     pub config: Option<PathBuf>,
 
     /// PEM file with the certificate chain; without one a self-signed identity
     /// is made once and kept
-    #[arg(long, value_name = "FILE", env = "WZP_CERT")]
+    #[arg(long, value_name = "FILE", env = "WZP_CERT", value_parser = path())]
     pub cert: Option<PathBuf>,
 
     /// PEM file with the certificate's private key
-    #[arg(long, value_name = "FILE", env = "WZP_KEY")]
+    #[arg(long, value_name = "FILE", env = "WZP_KEY", value_parser = path())]
     pub key: Option<PathBuf>,
 
     /// Where the self-signed identity is kept; without it /var/lib/wzp-relay for
     /// root, ~/.local/state/wzp-relay for others
-    #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR", global = true)]
+    #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR", global = true, value_parser = path())]
     pub state_dir: Option<PathBuf>,
 
     /// Threads that forward, each with its own socket; without it one per core
@@ -75,6 +82,10 @@ pub struct Cli {
     /// How long sessions may go on after SIGTERM, for example 30s
     #[arg(long, value_name = "TIME", env = "WZP_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<std::time::Duration>,
+
+    /// Ids of the options above that an environment variable gave.
+    #[arg(skip)]
+    from_environment: Vec<String>,
 }
 
 /// What can be done with a relay that runs. It is found by its state directory.
@@ -92,6 +103,9 @@ pub enum Command {
         /// IPv4 or IPv6
         ip: IpAddr,
     },
+    /// Check, show and explain the configuration; needs no relay that runs
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// The log of who did what
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -108,37 +122,93 @@ pub enum AuditCommand {
 }
 
 impl Cli {
-    /// Puts what was given over what the file said.
-    pub(super) fn apply(&self, config: &mut Config) {
-        let relay = &mut config.relay;
-        if let Some(listen) = self.listen {
-            relay.listen = listen;
-        }
-        if let Some(port) = self.metrics_port {
-            config.metrics.listen_addr = (Ipv6Addr::UNSPECIFIED, port).into();
-        }
-        if let Some(directory) = &self.state_dir {
-            relay.state_dir.clone_from(directory);
-        }
-        if let Some(shards) = self.shards {
-            relay.shards = shards.into();
-        }
-        if let Some(timeout) = self.drain_timeout {
-            relay.drain_timeout = timeout;
-        }
-        if let Some(window) = self.bundle_window {
-            config.forward.bundle_window = window;
-        }
-        if let Some(mode) = self.ebpf {
-            config.ebpf.mode = mode;
-        }
-        if !self.interfaces.is_empty() {
-            config.ebpf.interfaces.clone_from(&self.interfaces);
-        }
-        // A certificate on the command line comes with its own key.
-        if self.cert.is_some() || self.key.is_some() {
-            relay.cert.clone_from(&self.cert);
-            relay.key.clone_from(&self.key);
-        }
+    /// The command line of this program. Ends it with a sentence if that is wrong.
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+
+    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        let ids = matches.ids().map(clap::Id::as_str);
+        cli.from_environment = ids.filter(|id| given(id)).map(str::to_owned).collect();
+        Ok(cli)
+    }
+
+    /// Every option that sets a key: its id, the key, and what it was given.
+    fn options(&self) -> [(&'static str, &'static str, Option<Value>); 10] {
+        let text = |value: Option<String>| value.map(Value::String);
+        let path = |given: &Option<PathBuf>| {
+            text(given.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        };
+        let metrics = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).to_string();
+        let interfaces = self.interfaces.iter().cloned().map(Value::String).collect::<Vec<_>>();
+        let mode = self.ebpf.and_then(|mode| Value::try_from(mode).ok());
+        [
+            ("listen", "relay.listen", text(self.listen.map(|address| address.to_string()))),
+            ("metrics_port", "metrics.listen_addr", text(self.metrics_port.map(metrics))),
+            ("ebpf", "ebpf.mode", mode),
+            (
+                "interfaces",
+                "ebpf.interfaces",
+                (!interfaces.is_empty()).then_some(Value::Array(interfaces)),
+            ),
+            ("cert", "relay.cert", path(&self.cert)),
+            ("key", "relay.key", path(&self.key)),
+            ("state_dir", "relay.state_dir", path(&self.state_dir)),
+            ("shards", "relay.shards", self.shards.map(|shards| i64::from(shards).into())),
+            (
+                "bundle_window",
+                "forward.bundle_window",
+                text(self.bundle_window.map(duration::format)),
+            ),
+            (
+                "drain_timeout",
+                "relay.drain_timeout",
+                text(self.drain_timeout.map(duration::format)),
+            ),
+        ]
+    }
+
+    /// What was given, the environment's before the command line's own.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let flags = flags();
+        let given = self.options().into_iter().filter_map(|(id, key, value)| {
+            let flag = flags.iter().find(|flag| flag.id == id)?;
+            let origin = if self.from_environment.iter().any(|given| given == id) {
+                Origin::Environment(flag.variable.clone())
+            } else {
+                Origin::Flag(flag.long.clone())
+            };
+            Some(Setting { key: key.to_owned(), value: value?, origin })
+        });
+        given.collect()
+    }
+}
+
+/// An option that sets a key.
+pub(super) struct Flag {
+    id: &'static str,
+    pub(super) key: &'static str,
+    /// With its dashes.
+    pub(super) long: String,
+    /// The environment variable that does the same.
+    pub(super) variable: String,
+}
+
+/// The options that set keys.
+pub(super) fn flags() -> Vec<Flag> {
+    let command = Cli::command();
+    let flag = |(id, key, _)| {
+        let argument = command.get_arguments().find(|argument| argument.get_id() == id)?;
+        let variable = argument.get_env()?.to_str()?.to_owned();
+        Some(Flag { id, key, long: format!("--{}", argument.get_long()?), variable })
+    };
+    Cli::default().options().into_iter().filter_map(flag).collect()
+}
+
+/// TOML, in which settings are shown and compared, has no other text than UTF-8.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    NonEmptyStringValueParser::new().map(PathBuf::from)
 }

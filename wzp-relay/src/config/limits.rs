@@ -3,19 +3,48 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use wzp_proto::control;
 use wzp_proto::framing::MAX_MESSAGE_BYTES;
 use wzp_proto::media::HEADER_LEN;
+use wzp_telemetry::settings::duration;
 
-use super::{ConfigError, duration};
+use super::problem::Complaint;
+use super::range::Range;
 
 /// Longest media datagram that every path carries: 1200 bytes of UDP payload
 /// (RFC 9000 section 14) less the QUIC header, tag and frame header.
 pub const MAX_FRAME_BYTES: u32 = 1150;
 
+/// Room, name and software at their longest, and what frames them.
+const HELLO_BYTES: usize =
+    control::MAX_ROOM_BYTES + control::MAX_NAME_BYTES + control::MAX_SOFTWARE_BYTES + 64;
+
+/// What a timer can keep and a person can wait for.
+const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));
+
+pub(super) const RANGES: [(&str, Range); 16] = [
+    ("limits.sessions", Range::Number(1, 10_000_000)),
+    ("limits.sessions_per_address", Range::Number(1, 10_000_000)),
+    ("limits.handshakes", Range::Number(2, 10_000_000)),
+    ("limits.room_members", Range::Number(1, u16::MAX as u64)),
+    ("limits.handshake_timeout", TIME),
+    ("limits.hello_timeout", TIME),
+    ("limits.idle_timeout", TIME),
+    ("limits.ping_interval", TIME),
+    ("limits.ping_timeout", TIME),
+    ("limits.packets_per_second", Range::Number(1, 1_000_000)),
+    ("limits.bytes_per_second", Range::Number(HEADER_LEN as u64 + 1, u32::MAX as u64)),
+    ("limits.frame_bytes", Range::Number(HEADER_LEN as u64 + 1, MAX_FRAME_BYTES as u64)),
+    ("limits.message_bytes", Range::Number(HELLO_BYTES as u64, MAX_MESSAGE_BYTES as u64)),
+    ("limits.messages_per_second", Range::Number(2, 100_000)),
+    ("limits.outbox_bytes", Range::Number(MAX_MESSAGE_BYTES as u64, u32::MAX as u64)),
+    ("limits.send_buffer_bytes", Range::Number(2 * MAX_FRAME_BYTES as u64, u32::MAX as u64)),
+];
+
 /// `[limits]`. The metric that counts when a limit bites is named at each.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Sessions in rooms. Further ones are closed with `server_full`
@@ -34,20 +63,25 @@ pub struct Limits {
     /// From the first packet to the end of the QUIC handshake. Later ones are
     /// dropped (`wzp_relay_connections_closed_total{reason="handshake_timeout"}`).
     #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub handshake_timeout: Duration,
     /// From the end of the handshake to Hello; then closed with `hello_timeout`.
     #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub hello_timeout: Duration,
     /// A peer from which no packet comes for so long is gone
     /// (`wzp_relay_connections_closed_total{reason="idle_timeout"}`).
     #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub idle_timeout: Duration,
     /// How often a session is asked whether its program still reads.
     #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub ping_interval: Duration,
     /// A session whose program does not answer for so long is closed with
     /// `unresponsive`.
     #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
     pub ping_timeout: Duration,
     /// Media datagrams per second and session, with one second's worth of
     /// burst; further ones are dropped
@@ -102,47 +136,32 @@ impl Limits {
     /// The member list of a full room whose members all have the longest name.
     fn member_list_bytes(&self) -> u32 {
         let member = control::MAX_NAME_BYTES as u32 + 16;
-        self.room_members.saturating_mul(member).max(MAX_MESSAGE_BYTES as u32)
+        self.room_members.saturating_mul(member)
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let headers = HEADER_LEN as u32 + 1;
-        let hello = (control::MAX_ROOM_BYTES
-            + control::MAX_NAME_BYTES
-            + control::MAX_SOFTWARE_BYTES) as u32;
-        let numbers: [(&'static str, u32, u32, u32); 11] = [
-            ("limits.sessions", self.sessions, 1, 10_000_000),
-            ("limits.sessions_per_address", self.sessions_per_address, 1, 10_000_000),
-            ("limits.handshakes", self.handshakes, 2, 10_000_000),
-            ("limits.room_members", self.room_members, 1, u32::from(u16::MAX)),
-            ("limits.packets_per_second", self.packets_per_second, 1, 1_000_000),
-            ("limits.bytes_per_second", self.bytes_per_second, self.frame_bytes, u32::MAX),
-            ("limits.frame_bytes", self.frame_bytes, headers, MAX_FRAME_BYTES),
-            ("limits.message_bytes", self.message_bytes, hello + 64, MAX_MESSAGE_BYTES as u32),
-            ("limits.messages_per_second", self.messages_per_second, 2, 100_000),
-            ("limits.outbox_bytes", self.outbox_bytes, self.member_list_bytes(), u32::MAX),
-            ("limits.send_buffer_bytes", self.send_buffer_bytes, 2 * MAX_FRAME_BYTES, u32::MAX),
+    /// What single values cannot tell: limits that do not fit each other.
+    pub(super) fn check(&self) -> impl Iterator<Item = Complaint> {
+        let pairs = [
+            (
+                ["limits.bytes_per_second", "limits.frame_bytes"],
+                self.bytes_per_second < self.frame_bytes,
+                format!(
+                    "the longest frame takes {} bytes: allow so many a second",
+                    self.frame_bytes
+                ),
+            ),
+            (
+                ["limits.outbox_bytes", "limits.room_members"],
+                self.outbox_bytes < self.member_list_bytes(),
+                format!(
+                    "the member list of a full room takes up to {} bytes: let so many wait",
+                    self.member_list_bytes()
+                ),
+            ),
         ];
-        for (key, value, least, most) in numbers {
-            if !(least..=most).contains(&value) {
-                let problem = format!("{value} is not between {least} and {most}");
-                return Err(ConfigError::Value { key, problem });
-            }
-        }
-        let durations = [
-            ("limits.handshake_timeout", self.handshake_timeout),
-            ("limits.hello_timeout", self.hello_timeout),
-            ("limits.idle_timeout", self.idle_timeout),
-            ("limits.ping_interval", self.ping_interval),
-            ("limits.ping_timeout", self.ping_timeout),
-        ];
-        let bounds = Duration::from_millis(10)..=Duration::from_secs(24 * 3600);
-        match durations.into_iter().find(|(_, value)| !bounds.contains(value)) {
-            Some((key, value)) => Err(ConfigError::Value {
-                key,
-                problem: format!("{value:?} is not between 10ms and 24h"),
-            }),
-            None => Ok(()),
-        }
+        pairs
+            .into_iter()
+            .filter(|(_, wrong, _)| *wrong)
+            .map(|(keys, _, text)| Complaint::new(keys, text))
     }
 }

@@ -1,0 +1,64 @@
+//! The configuration file, every value with its line.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::problem::{ConfigError, Origin};
+use super::setting::Setting;
+use super::values::join;
+
+/// What the file sets.
+///
+/// # Errors
+/// It cannot be read, or is not TOML. What it says is not looked at.
+pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let syntax = |error| ConfigError::Syntax { path: path.into(), error };
+    // One has the values, the other the places.
+    let values: Table = toml::from_str(&text).map_err(syntax)?;
+    let places = DeTable::parse(&text).map_err(syntax)?;
+    let mut settings = Vec::new();
+    let file = File { path, text: &text };
+    file.take_apart(values, places.get_ref(), "", &mut settings);
+    Ok(settings)
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn take_apart(
+        &self,
+        mut values: Table,
+        places: &DeTable<'_>,
+        prefix: &str,
+        settings: &mut Vec<Setting>,
+    ) {
+        for (key, place) in places {
+            let Some(value) = values.remove(&**key.get_ref()) else { continue };
+            let path = join(prefix, key.get_ref());
+            match (value, place.get_ref().as_table()) {
+                (Value::Table(inner), Some(places)) if !inner.is_empty() => {
+                    self.take_apart(inner, places, &path, settings);
+                }
+                (value, _) => settings.push(Setting {
+                    key: path,
+                    value,
+                    origin: Origin::File {
+                        path: self.path.into(),
+                        line: self.line(key.span().start),
+                    },
+                }),
+            }
+        }
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+}

@@ -1,0 +1,243 @@
+//! Every key that can be set, read off the types through their JSON Schema.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value as Json};
+use toml::Value;
+
+use super::Config;
+use super::range::{self, Range};
+use super::values::join;
+
+/// The JSON Schema of the configuration file, draft 2020-12.
+pub(super) fn schema() -> Json {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
+    // Each key has its own; those of whole sections would tell this user's state_dir.
+    let sections = schema["properties"].as_object_mut().into_iter().flatten();
+    for (_, section) in sections {
+        section.as_object_mut().map(|section| section.remove("default"));
+    }
+    for (key, range) in range::all() {
+        let pointer: String = key.split('.').map(|part| format!("/properties/{part}")).collect();
+        if let Some(Json::Object(leaf)) = schema.pointer_mut(&pointer) {
+            leaf.extend(
+                range
+                    .keywords()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
+    }
+    schema
+}
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// As in its header.
+    pub(super) name: String,
+    pub(super) meaning: String,
+    pub(super) keys: Vec<Key>,
+}
+
+/// One key, and what may be said about it.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// With its section.
+    pub(super) path: String,
+    /// Of the value, in words.
+    pub(super) kind: String,
+    pub(super) range: Option<Range>,
+    pub(super) meaning: String,
+    /// The values that there are, with their meanings, if they are few.
+    pub(super) choices: Vec<(String, String)>,
+    /// `None`: not set.
+    pub(super) default: Option<Value>,
+    /// Of what is not set by default.
+    pub(super) example: Option<Value>,
+    /// Whether it may not be shown: `writeOnly` in the schema.
+    secret: bool,
+}
+
+impl Key {
+    /// Without its section.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit_once('.').map_or(&self.path, |(_, name)| name)
+    }
+
+    /// The variable that sets it.
+    pub(super) fn variable(&self) -> String {
+        format!("WZP_{}", self.path.replace('.', "__").to_uppercase())
+    }
+
+    /// Whether a value is text as it stands, without quotes.
+    pub(super) fn takes_text(&self) -> bool {
+        ["string", "duration", "size"].contains(&&*self.kind)
+    }
+
+    /// The value as it may be shown: no secret, no password of a URL.
+    pub(super) fn shown(&self, value: &Value) -> String {
+        match value {
+            _ if self.secret => "\"(redacted)\"".into(),
+            Value::String(text) => Value::String(without_password(text)).to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    fn new(path: String, schema: &Map<String, Json>) -> Self {
+        let value = |json: &Json| Value::try_from(json).ok();
+        Self {
+            kind: kind(schema),
+            range: Range::of(&path),
+            meaning: sentence(schema),
+            choices: options(schema).filter_map(choice).collect(),
+            default: schema.get("default").and_then(value),
+            example: schema.get("examples").and_then(|examples| value(examples.get(0)?)),
+            secret: schema.get("writeOnly").is_some_and(|flag| flag == true),
+            path,
+        }
+    }
+}
+
+/// All sections in the order in which they are declared.
+pub(super) fn sections() -> Vec<Section> {
+    let mut sections = Vec::new();
+    if let Json::Object(root) = schema() {
+        collect(&root, "", &mut sections);
+    }
+    sections
+}
+
+fn collect(table: &Map<String, Json>, prefix: &str, sections: &mut Vec<Section>) {
+    let fields = table.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let fields =
+        fields.filter_map(|(name, schema)| Some((join(prefix, name), schema.as_object()?)));
+    let (tables, leaves): (Vec<_>, Vec<_>) =
+        fields.partition(|(_, schema)| schema.contains_key("properties"));
+    if !leaves.is_empty() {
+        sections.push(Section {
+            name: prefix.to_owned(),
+            meaning: sentence(table),
+            keys: leaves.into_iter().map(|(path, schema)| Key::new(path, schema)).collect(),
+        });
+    }
+    for (path, schema) in tables {
+        collect(schema, &path, sections);
+    }
+}
+
+/// The schema of the value, if there is one: not the `null` of an option.
+fn present(schema: &Map<String, Json>) -> &Map<String, Json> {
+    let mut alternatives = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+    let is_null =
+        |schema: &Map<String, Json>| schema.get("type").is_some_and(|kind| kind == "null");
+    alternatives.find_map(|one| one.as_object().filter(|one| !is_null(one))).unwrap_or(schema)
+}
+
+fn kind(schema: &Map<String, Json>) -> String {
+    let schema = present(schema);
+    if let Some(title) = schema.get("title").and_then(Json::as_str) {
+        return title.to_owned();
+    }
+    let of_items = schema.get("items").and_then(Json::as_object).map(kind);
+    match (schema.get("type"), of_items) {
+        (_, Some(items)) => format!("list of {items}s"),
+        (Some(Json::Array(kinds)), _) => kinds[0].as_str().unwrap_or_default().to_owned(),
+        (Some(Json::String(kind)), _) => kind.clone(),
+        // The variants of an enum.
+        _ => "string".to_owned(),
+    }
+}
+
+/// The variants of an enum, or of a list's items.
+fn options(schema: &Map<String, Json>) -> impl Iterator<Item = &Json> {
+    let schema = present(schema);
+    let items = schema.get("items").and_then(Json::as_object).unwrap_or(schema);
+    items.get("oneOf").and_then(Json::as_array).into_iter().flatten()
+}
+
+fn choice(variant: &Json) -> Option<(String, String)> {
+    let variant = variant.as_object()?;
+    Some((variant.get("const")?.as_str()?.to_owned(), sentence(variant)))
+}
+
+/// The doc comment, in one line.
+fn sentence(schema: &Map<String, Json>) -> String {
+    let text = schema.get("description").and_then(Json::as_str).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A URL may carry `user:password@`.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://(redacted){}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_carry_what_the_types_say() {
+        let sections = sections();
+        let key = |path: &str| {
+            sections.iter().flat_map(|section| &section.keys).find(|key| key.path == path).unwrap()
+        };
+        let cases = [
+            ("relay.listen", "string", Some("\"[::]:4433\"")),
+            ("relay.cert", "string", None),
+            ("relay.state_dir", "string", Some("\"/var/lib/wzp-relay\"")),
+            ("limits.sessions", "integer", Some("10000")),
+            ("limits.idle_timeout", "duration", Some("\"20s\"")),
+            ("logging.max_size", "size", Some("\"100MB\"")),
+            ("ebpf.interfaces", "list of strings", Some("[]")),
+            ("ebpf.trace", "boolean", Some("false")),
+            ("tracing.sample_rate", "number", Some("0.1")),
+            ("audit.events", "list of strings", None),
+        ];
+        for (path, kind, default) in cases {
+            let key = key(path);
+            assert_eq!(key.kind, kind, "{path}");
+            assert_eq!(key.default.as_ref().map(Value::to_string).as_deref(), default, "{path}");
+            assert!(!key.meaning.is_empty(), "{path}");
+        }
+        let modes: Vec<_> =
+            key("ebpf.mode").choices.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(modes, ["off", "auto", "require"]);
+        assert_eq!(key("audit.events").choices.len(), 9);
+        assert_eq!(key("limits.room_members").range.unwrap().to_string(), "1 to 65535");
+    }
+
+    #[test]
+    fn bounds_are_in_the_schema() {
+        let schema = schema();
+        let sessions = schema.pointer("/properties/limits/properties/sessions").unwrap();
+        assert_eq!((&sessions["minimum"], &sessions["maximum"]), (&1.into(), &10_000_000.into()));
+    }
+
+    #[test]
+    fn every_bound_is_of_a_key() {
+        let sections = sections();
+        for (bounded, _) in range::all() {
+            let mut keys = sections.iter().flat_map(|section| &section.keys);
+            assert!(keys.any(|key| key.path == bounded), "{bounded} has bounds but is no key");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("https://ben:hunter2@auth.example/x", "https://(redacted)@auth.example/x"),
+            ("https://auth.example/x@y", "https://auth.example/x@y"),
+            ("localhost:4317", "localhost:4317"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}

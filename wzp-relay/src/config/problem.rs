@@ -1,0 +1,105 @@
+//! What can be wrong with a configuration, in words for the operator.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default"),
+            Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "command line {name}"),
+        }
+    }
+}
+
+/// What a check has found, of values whose origin it does not know.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    /// The keys that it is about.
+    pub(super) keys: Vec<&'static str>,
+    /// What is wrong and what to do.
+    pub(super) text: String,
+}
+
+impl Complaint {
+    pub(super) fn new<const N: usize>(keys: [&'static str; N], text: impl Into<String>) -> Self {
+        Self { keys: keys.into(), text: text.into() }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The keys that it is about, and where their values come from.
+    pub keys: Vec<(String, Origin)>,
+    /// What is wrong and what is allowed.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (key, origin)) in self.keys.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{key} ({origin})")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// Why the settings are not usable. The text says what, where and what to do.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML.
+    #[error("in {}: {error}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line and column, as the parser puts it.
+        error: toml::de::Error,
+    },
+    /// Keys that do not exist, values that are not allowed: all that were found.
+    #[error("{}", listed(.0))]
+    Problems(Vec<Problem>),
+}
+
+/// A problem a line.
+fn listed(problems: &[Problem]) -> String {
+    match problems {
+        [only] => format!("configuration: {only}"),
+        many => many
+            .iter()
+            .fold(format!("configuration: {} things are wrong", many.len()), |text, problem| {
+                format!("{text}\n  {problem}")
+            }),
+    }
+}

@@ -1,0 +1,277 @@
+//! Layers and mistakes.
+
+mod random;
+mod written;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::CommandFactory;
+
+use super::*;
+
+/// A folder with a configuration file in it.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn load(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, String> {
+    let (_folder, path) = file(text);
+    let arguments = ["wzp-relay", "--config", path.to_str().unwrap()];
+    let matches = Cli::command().get_matches_from(arguments.iter().chain(flags));
+    let cli = Cli::from_matches(&matches).unwrap();
+    let variables = variables.iter().map(|(name, value)| (OsString::from(name), value.into()));
+    Loaded::with_environment(&cli, variables)
+        .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    load(text, &[], &[]).map(|loaded| loaded.config)
+}
+
+#[test]
+fn keys_are_read_and_the_rest_is_default() {
+    let config = parse("[limits]\nroom_members = 7\nhello_timeout = '250ms'\n[relay]\n").unwrap();
+    assert_eq!(config.limits.room_members, 7);
+    assert_eq!(config.limits.hello_timeout, Duration::from_millis(250));
+    assert_eq!(config.limits.sessions, Limits::default().sessions);
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn the_sections_of_the_monitoring_guide_are_taken() {
+    let config = parse(
+        "[metrics]\nenabled = true\nlisten_addr = \"127.0.0.1:9090\"\npath = \"/metrics\"\n\
+         format = \"prometheus\"\n[health]\nenabled = true\nlisten_addr = \"127.0.0.1:8080\"\n\
+         path = \"/health\"\n[logging]\nlevel = \"info\"\nformat = \"json\"\n\
+         file = \"/var/lib/wraith/logs/wraith.log\"\nmax_size = \"100MB\"\nmax_age = \"30d\"\n\
+         max_backups = 10\ncompress = true\n[tracing]\nenabled = true\nexporter = \"otlp\"\n\
+         endpoint = \"localhost:4317\"\nsample_rate = 0.1\n[audit]\nenabled = true\n\
+         file = \"/var/lib/wraith/logs/audit.log\"\n\
+         events = [\"key_rotation\", \"config_change\", \"transfer_start\", \"transfer_complete\"]\n",
+    )
+    .unwrap();
+    assert_eq!(config.logging.max_age, Duration::from_secs(30 * 24 * 3600));
+    assert_eq!(config.logging.max_size.as_u64(), 100_000_000);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    let cases: [(&str, &[&str]); 18] = [
+        ("[limits]\nroom_member = 7\n", &["FILE:2", "limits.room_member ", "limits.room_members"]),
+        ("[limit]\n", &["FILE:1", "limit ", "[limits]"]),
+        ("\n[limit]\nsessions = 5", &["FILE:3", "limit.sessions ", "limits.sessions", "sections"]),
+        ("[relay]\nsessions = 5", &["FILE:2", "limits.sessions", "[relay] has listen, shards"]),
+        ("relay.shards = 1\nlisten = 4\n", &["FILE:2", "listen ", "relay.listen"]),
+        ("\"relay.shards\" = 1\n", &["FILE:1", "no such key"]),
+        ("limits = 5\n", &["FILE:1", "limits ", "invalid type"]),
+        ("[metrics.path]\na = 1\n", &["FILE:2", "metrics.path.a", "invalid type"]),
+        ("[limits]\nsessions = 'many'\n", &["FILE:2", "limits.sessions ", "many", "u32"]),
+        ("[limits]\nsessions = -1\n", &["FILE:2", "limits.sessions ", "-1"]),
+        ("[limits]\nidle_timeout = 5\n", &["FILE:2", "limits.idle_timeout ", "500ms"]),
+        ("[limits]\nidle_timeout = 'soon'\n", &["FILE:2", "500ms"]),
+        ("[logging]\nmax_size = 'much'\n", &["FILE:2", "logging.max_size", "100MB"]),
+        ("[logging]\nlevel = 'loud'\n", &["FILE:2", "loud", "`trace`", "`error`"]),
+        ("[limits]\nframe_bytes = 9000\n", &["limits.frame_bytes (file FILE:2)", "9000", "1150"]),
+        ("[limits]\nidle_timeout = '1ms'\n", &["FILE:2", "1ms", "10ms to 1d"]),
+        ("[relay]\ncert = 'a.pem'\n", &["relay.cert (file FILE:2), relay.key (default)", "both"]),
+        ("[relay\n", &["in FILE", "line 1, column 7"]),
+    ];
+    for (text, expected) in cases {
+        let error = parse(text).unwrap_err();
+        for part in expected {
+            assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+        }
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_each_other_are_refused() {
+    let cases = [
+        ("limits.bytes_per_second = 500", "limits.frame_bytes (default)"),
+        ("limits.room_members = 60000", "limits.outbox_bytes (default)"),
+        ("tracing.sample_rate = 1.5", "0 to 1"),
+        ("metrics.path = 'metrics'", "slash"),
+        ("metrics.path = '/ready'", "another path"),
+        ("health.path = 'x'", "slash"),
+        ("ebpf.mode = 'require'", "ebpf.interfaces"),
+        ("relay.state_dir = ''", "HOME"),
+        ("relay.shards = 4000", "0 to"),
+        ("forward.bundle_window = '1s'", "0s to 20ms"),
+        ("logging.max_size = 0", "1KiB"),
+    ];
+    for (text, expected) in cases {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(expected), "{text:?} gave {error:?}, which lacks {expected:?}");
+        assert!(error.contains("file FILE:1"), "{error}");
+    }
+}
+
+#[test]
+fn listeners_that_fight_are_refused() {
+    let cases = [
+        ("127.0.0.1:9090", "127.0.0.1:9090", true),
+        ("0.0.0.0:9090", "127.0.0.1:9090", true),
+        ("[::]:9090", "127.0.0.1:9090", true),
+        ("[::1]:9090", "[::]:9090", true),
+        ("[::1]:9090", "0.0.0.0:9090", false),
+        ("127.0.0.1:9090", "127.0.0.1:9091", false),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+    ];
+    for (metrics, health, fight) in cases {
+        let addresses =
+            format!("metrics.listen_addr = '{metrics}'\nhealth.listen_addr = '{health}'\n");
+        let both = parse(&format!("{addresses}health.enabled = true\n"));
+        assert_eq!(both.is_err(), fight, "{metrics} and {health}: {both:?}");
+        assert!(parse(&addresses).is_ok(), "only one is opened");
+        let health = parse(&format!("{addresses}health.enabled = true\nmetrics.enabled = false"));
+        assert!(health.is_ok(), "only one is opened");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let error = load("[limits]\nsesions = 5\nhandshakes = true\n", &[("WZP_EBPF__SLOT", "1")], &[]);
+    let error = error.unwrap_err();
+    for part in ["3 things", "FILE:2", "FILE:3", "environment WZP_EBPF__SLOT", "WZP_EBPF__SLOTS"] {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+}
+
+#[test]
+fn the_command_line_is_over_the_environment_and_that_over_the_file() {
+    let text = "[relay]\nshards = 1\n[limits]\nsessions = 1\nhandshakes = 9\n";
+    let variables = [("WZP_RELAY__SHARDS", "2"), ("WZP_LIMITS__SESSIONS", "2")];
+    let loaded = load(text, &variables, &["--shards", "3", "--metrics-port", "7"]).unwrap();
+    let Config { relay, limits, metrics, .. } = &loaded.config;
+    assert_eq!((relay.shards, limits.sessions, limits.handshakes), (3, 2, 9));
+    assert_eq!(metrics.listen_addr, "[::]:7".parse().unwrap());
+    let origins = [
+        ("relay.shards", "command line --shards"),
+        ("metrics.listen_addr", "command line --metrics-port"),
+        ("limits.sessions", "environment WZP_LIMITS__SESSIONS"),
+        ("limits.handshakes", "relay.toml:5"),
+        ("limits.room_members", "default"),
+    ];
+    for (key, origin) in origins {
+        let told = loaded.origin(key).to_string();
+        assert!(told.ends_with(origin), "{key}: {told}");
+    }
+}
+
+#[test]
+fn every_flag_sets_its_key() {
+    let flags = [
+        ("--listen", "127.0.0.1:1", "relay.listen", "\"127.0.0.1:1\""),
+        ("--metrics-port", "1", "metrics.listen_addr", "\"[::]:1\""),
+        ("--ebpf", "off", "ebpf.mode", "\"off\""),
+        ("--interface", "a,b", "ebpf.interfaces", "[\"a\", \"b\"]"),
+        ("--cert", "c", "relay.cert", "\"c\""),
+        ("--key", "k", "relay.key", "\"k\""),
+        ("--state-dir", "s", "relay.state_dir", "\"s\""),
+        ("--shards", "2", "relay.shards", "2"),
+        ("--bundle-window", "1ms", "forward.bundle_window", "\"1ms\""),
+        ("--drain-timeout", "1m", "relay.drain_timeout", "\"1m\""),
+    ];
+    let given: Vec<_> = flags.iter().flat_map(|(flag, value, ..)| [*flag, *value]).collect();
+    let config = load("", &[], &given).unwrap().config;
+    let values = values::flat(&config);
+    for (flag, _, key, value) in flags {
+        assert_eq!(values[key].to_string(), value, "{flag}");
+    }
+    let command = Cli::command();
+    let known = command.get_arguments().filter(|argument| argument.get_id() != "config");
+    let known: BTreeSet<_> =
+        known.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
+    let mapped = cli::flags().into_iter().map(|flag| flag.long).collect();
+    assert_eq!(known, mapped, "an option that sets no key");
+}
+
+#[test]
+fn a_certificate_of_the_command_line_brings_its_key() {
+    let text = "[relay]\ncert = 'old.pem'\nkey = 'old.key'\n";
+    let error = load(text, &[("WZP_RELAY__KEY", "e.key")], &["--cert", "new.pem"]).unwrap_err();
+    assert!(error.contains("relay.cert (command line --cert), relay.key (default)"), "{error}");
+}
+
+#[test]
+fn variables_take_values_of_every_kind() {
+    let cases = [
+        ("WZP_METRICS__ENABLED", "false", "metrics.enabled", "false"),
+        ("WZP_METRICS__PATH", "/5", "metrics.path", "\"/5\""),
+        ("WZP_RELAY__CERT", "5", "relay.cert", "\"5\""),
+        ("WZP_TRACING__SAMPLE_RATE", "0.5", "tracing.sample_rate", "0.5"),
+        ("WZP_LOGGING__LEVEL", "debug", "logging.level", "\"debug\""),
+        ("WZP_LOGGING__MAX_SIZE", "10MB", "logging.max_size", "\"10MB\""),
+        ("WZP_LIMITS__IDLE_TIMEOUT", "1m", "limits.idle_timeout", "\"1m\""),
+        ("WZP_AUDIT__EVENTS", "['lifecycle']", "audit.events", "[\"lifecycle\"]"),
+        ("WZP_EBPF__INTERFACES", "['eth0']", "ebpf.interfaces", "[\"eth0\"]"),
+    ];
+    for (name, given, key, value) in cases {
+        let config = load("relay.key = 'k'\nrelay.cert = 'c'", &[(name, given)], &[]).unwrap();
+        assert_eq!(values::flat(&config.config)[key].to_string(), value, "{name}");
+    }
+}
+
+#[test]
+fn wrong_variables_are_named_and_others_left_alone() {
+    let cases = [
+        ("WZP_LIMITS__SESIONS", "5", "did you mean WZP_LIMITS__SESSIONS"),
+        ("WZP_X__Y", "5", "there are the sections relay"),
+        ("WZP_LIMITS__SESSIONS", "5\n[relay]", "invalid type"),
+        ("WZP_EBPF__INTERFACES", "eth0", "invalid type"),
+        ("WZP_EBPF__SLOTS", "0", "1 to"),
+        ("WZP___", "0", "no such key"),
+    ];
+    for (name, value, expected) in cases {
+        let error = load("", &[(name, value)], &[]).unwrap_err();
+        let place = format!("environment {name}");
+        assert!(error.contains(expected) && error.contains(&place), "{name}: {error}");
+    }
+    let others = [("WZP_KEEP", "1"), ("WZPX__Y", "1"), ("OTHER__X", "1")];
+    assert_eq!(load("", &others, &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn a_changed_file_is_read_again() {
+    let (_folder, path) = file("[limits]\nsessions = 5\n");
+    let mut cli = Cli::default();
+    cli.config = Some(path.clone());
+    let load = || Loaded::with_environment(&cli, std::iter::empty());
+    let old = load().unwrap().config;
+    std::fs::write(&path, "[limits]\nsessions = 6\n").unwrap();
+    let changes = Change::between(&old, &load().unwrap().config);
+    let told: Vec<_> = changes.iter().map(Change::to_string).collect();
+    assert_eq!(told, ["limits.sessions: 5 -> 6"]);
+    std::fs::write(&path, "[limits]\nsessions = 0\n").unwrap();
+    assert!(load().is_err());
+}
+
+#[test]
+fn what_this_host_lacks_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |name: &str| Some(folder.path().join(name));
+    let mut config = Config::default();
+    config.relay.state_dir = folder.path().join("state");
+    assert!(system::warnings(&config).is_empty());
+    config.relay.cert = here("cert.pem");
+    config.relay.key = here("key.pem");
+    config.ebpf.interfaces = vec!["lo".into(), "nosuch0".into()];
+    config.metrics.web_config = here("web.yml");
+    // Below what is a file no folder can be, whoever asks.
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    config.logging.file = here("file/relay.log");
+    config.audit.file = here("file/audit.log");
+    config.audit.enabled = true;
+    let found = system::warnings(&config);
+    let about: Vec<_> = found.iter().map(|warning| warning.keys[0]).collect();
+    let expected =
+        ["relay.cert", "ebpf.interfaces", "metrics.web_config", "logging.file", "audit.file"];
+    assert_eq!(about, expected);
+    assert!(found[1].text.contains("nosuch0"), "{found:?}");
+}

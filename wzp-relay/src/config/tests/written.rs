@@ -1,0 +1,60 @@
+//! What is written about the keys is true.
+
+use super::super::setting::keys;
+use super::*;
+
+#[test]
+fn what_is_shown_is_what_is_set() {
+    let text = "relay.cert = 'c'\nrelay.key = 'k'\nlogging.max_size = 1234567\n\
+                audit.events = ['lifecycle']\nlimits.ping_timeout = '1m 5s'\n";
+    let loaded = load(text, &[], &["--interface", "eth\"0"]).unwrap();
+    for origins in [false, true] {
+        let shown = document::effective(&loaded, &key::sections(), origins).unwrap();
+        assert_eq!(parse(&shown).unwrap(), loaded.config, "{shown}");
+        assert_eq!(shown.contains("# command line --interface"), origins, "{shown}");
+        assert_eq!(shown.contains("# default"), origins, "{shown}");
+    }
+}
+
+/// The example with the comment signs before keys of that form taken away.
+fn uncommented(mark: &str) -> String {
+    let example = document::example(&key::sections()).unwrap();
+    let is_key = |rest: &str| rest.starts_with(|first: char| first.is_ascii_lowercase());
+    let line = |line: &str| match line.strip_prefix(mark) {
+        Some(rest) if is_key(rest) => rest.to_owned() + "\n",
+        _ => line.to_owned() + "\n",
+    };
+    example.lines().map(line).collect()
+}
+
+#[test]
+fn the_example_holds_every_key_with_its_default() {
+    let given = parse(&uncommented("#")).unwrap();
+    let mut expected = Config::default();
+    expected.relay.state_dir = "/var/lib/wzp-relay".into();
+    assert_eq!(given, expected);
+    let unset = values::flat(&parse(&uncommented("#   ")).unwrap());
+    let with_defaults = values::flat(&given);
+    for key in keys(&key::sections()) {
+        let there = with_defaults.contains_key(&key.path) || unset.contains_key(&key.path);
+        assert!(there, "{} is not in the example", key.path);
+    }
+}
+
+#[test]
+fn the_written_example_is_up_to_date() {
+    let written = include_str!("../../../../deploy/relay.toml");
+    let example = document::example(&key::sections()).unwrap();
+    assert!(written == example, "put there what `wzp-relay config example` prints");
+    assert_eq!(parse(written).unwrap(), Config::default());
+}
+
+#[test]
+fn the_written_reference_is_up_to_date() {
+    let written = include_str!("../../../../docs/configuration.md");
+    let reference = document::reference(&key::sections()).unwrap();
+    assert!(
+        written.contains(&format!("<!-- reference -->\n\n{reference}\n<!-- /reference -->")),
+        "put between the marks what `wzp-relay config reference` prints"
+    );
+}
