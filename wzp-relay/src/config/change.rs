@@ -47,7 +47,7 @@ pub(super) fn applies(key: &str) -> Option<Applies> {
     of(key).or_else(|| applies(key.rsplit_once('.')?.0))
 }
 
-/// A key that has another value than before. Secrets are not told.
+/// A key that has another value than before. Passwords in URLs are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// With its section.
@@ -68,8 +68,8 @@ impl Change {
             let (old, new) = (old.get(&key.path), new.get(&key.path));
             (old != new).then(|| Self {
                 key: key.path.clone(),
-                old: old.map(|value| key.shown(value)),
-                new: new.map(|value| key.shown(value)),
+                old: old.map(key::shown),
+                new: new.map(key::shown),
                 applies: applies(&key.path).unwrap_or(Restart),
             })
         };

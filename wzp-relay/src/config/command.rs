@@ -14,7 +14,8 @@ pub enum ConfigCommand {
     /// Tell whether a relay would start with these settings: exit code 0 or 1.
     /// What only this host makes wrong is a warning
     Check,
-    /// Show the settings in force, as a file; secrets are left out
+    /// Show the settings in force, as a file; passwords in
+    /// URLs are left out
     Show {
         /// Also where each comes from
         #[arg(long)]

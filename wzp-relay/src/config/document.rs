@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use super::change::{Applies, applies};
 use super::cli::flags;
-use super::key::{Key, Section};
+use super::key::{Key, Section, shown};
 use super::load::Loaded;
 use super::values;
 
@@ -18,7 +18,6 @@ pub(super) fn reference(sections: &[Section]) -> Result<String, fmt::Error> {
         writeln!(out, "| key | type | default | meaning | flag | environment | reload |")?;
         writeln!(out, "|---|---|---|---|---|---|---|")?;
         for key in &section.keys {
-            let range = key.range.map(|range| format!(", {range}")).unwrap_or_default();
             let default =
                 key.default.as_ref().map_or("not set".into(), |value| format!("`{value}`"));
             let flag = flags.iter().find(|flag| flag.key == key.path);
@@ -30,9 +29,9 @@ pub(super) fn reference(sections: &[Section]) -> Result<String, fmt::Error> {
             };
             writeln!(
                 out,
-                "| `{}` | {}{range} | {default} | {} | {long} | {short}`{}` | {reload} |",
+                "| `{}` | {} | {default} | {} | {long} | {short}`{}` | {reload} |",
                 key.name(),
-                key.kind,
+                key.form(),
                 explained(key, " ").replace('|', "\\|"),
                 key.variable(),
             )?;
@@ -51,7 +50,7 @@ fn explained(key: &Key, between: &str) -> String {
 }
 
 /// A file in which every key is, commented out: `#key = value` with its default,
-/// `#   key = value` where there is none.
+/// `#   key = value` with an example where there is none.
 pub(super) fn example(sections: &[Section]) -> Result<String, fmt::Error> {
     let mut out = String::from(
         "# Configuration of the WZP relay. Every key is here with its default; remove the #\n\
@@ -67,12 +66,10 @@ pub(super) fn example(sections: &[Section]) -> Result<String, fmt::Error> {
             for line in explained(key, "\n").lines() {
                 comment(&mut out, line)?;
             }
-            match (&key.default, &key.example) {
-                (Some(value), _) => writeln!(out, "#{} = {value}", key.name())?,
-                (None, Some(value)) => {
-                    writeln!(out, "# Not set; for example:\n#   {} = {value}", key.name())?;
-                }
-                (None, None) => writeln!(out, "# Not set.\n#   {} =", key.name())?,
+            if let Some(value) = &key.default {
+                writeln!(out, "#{} = {value}", key.name())?;
+            } else if let Some(value) = &key.example {
+                writeln!(out, "# Not set; for example:\n#   {} = {value}", key.name())?;
             }
         }
     }
@@ -106,7 +103,7 @@ pub(super) fn effective(
         writeln!(out, "{gap}[{}]", section.name)?;
         for key in &section.keys {
             let Some(value) = values.get(&key.path) else { continue };
-            let line = format!("{} = {}", key.name(), key.shown(value));
+            let line = format!("{} = {}", key.name(), shown(value));
             if origins {
                 writeln!(out, "{line:<40} # {}", loaded.origin(&key.path))?;
             } else {

@@ -14,20 +14,16 @@ pub(super) fn schema() -> Json {
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
     // Each key has its own; those of whole sections would tell this user's state_dir.
-    let sections = schema["properties"].as_object_mut().into_iter().flatten();
-    for (_, section) in sections {
-        section.as_object_mut().map(|section| section.remove("default"));
+    for (_, section) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if let Json::Object(section) = section {
+            section.remove("default");
+        }
     }
     for (key, range) in range::all() {
         let pointer: String = key.split('.').map(|part| format!("/properties/{part}")).collect();
         if let Some(Json::Object(leaf)) = schema.pointer_mut(&pointer) {
-            leaf.extend(
-                range
-                    .keywords()
-                    .into_iter()
-                    .flatten()
-                    .map(|(name, value)| (name.to_owned(), value)),
-            );
+            let keywords = range.keywords().into_iter().flatten();
+            leaf.extend(keywords.map(|(name, value)| (name.to_owned(), value)));
         }
     }
     schema
@@ -48,8 +44,8 @@ pub(super) struct Key {
     /// With its section.
     pub(super) path: String,
     /// Of the value, in words.
-    pub(super) kind: String,
-    pub(super) range: Option<Range>,
+    kind: String,
+    range: Option<Range>,
     pub(super) meaning: String,
     /// The values that there are, with their meanings, if they are few.
     pub(super) choices: Vec<(String, String)>,
@@ -57,14 +53,18 @@ pub(super) struct Key {
     pub(super) default: Option<Value>,
     /// Of what is not set by default.
     pub(super) example: Option<Value>,
-    /// Whether it may not be shown: `writeOnly` in the schema.
-    secret: bool,
 }
 
 impl Key {
     /// Without its section.
     pub(super) fn name(&self) -> &str {
         self.path.rsplit_once('.').map_or(&self.path, |(_, name)| name)
+    }
+
+    /// What the value is: "integer, 0 to 256".
+    pub(super) fn form(&self) -> String {
+        let range = self.range.map(|range| format!(", {range}")).unwrap_or_default();
+        format!("{}{range}", self.kind)
     }
 
     /// The variable that sets it.
@@ -77,15 +77,6 @@ impl Key {
         ["string", "duration", "size"].contains(&&*self.kind)
     }
 
-    /// The value as it may be shown: no secret, no password of a URL.
-    pub(super) fn shown(&self, value: &Value) -> String {
-        match value {
-            _ if self.secret => "\"(redacted)\"".into(),
-            Value::String(text) => Value::String(without_password(text)).to_string(),
-            other => other.to_string(),
-        }
-    }
-
     fn new(path: String, schema: &Map<String, Json>) -> Self {
         let value = |json: &Json| Value::try_from(json).ok();
         Self {
@@ -95,7 +86,6 @@ impl Key {
             choices: options(schema).filter_map(choice).collect(),
             default: schema.get("default").and_then(value),
             example: schema.get("examples").and_then(|examples| value(examples.get(0)?)),
-            secret: schema.get("writeOnly").is_some_and(|flag| flag == true),
             path,
         }
     }
@@ -169,7 +159,15 @@ fn sentence(schema: &Map<String, Json>) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A URL may carry `user:password@`.
+/// The value as it may be shown. Secrets are in files of their own, but a URL may
+/// carry `user:password@`.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => Value::String(without_password(text)).to_string(),
+        other => other.to_string(),
+    }
+}
+
 fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -64,7 +64,8 @@ impl fmt::Display for Problem {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{key} ({origin})")?;
         }
-        write!(f, ": {}", self.text)
+        let colon = if self.keys.is_empty() { "" } else { ": " };
+        write!(f, "{colon}{}", self.text)
     }
 }
 

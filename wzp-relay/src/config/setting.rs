@@ -31,11 +31,12 @@ impl Setting {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let is_section = sections.iter().any(|section| inside(&self.key, &section.name));
-        let is_key = keys(sections).any(|key| inside(&key.path, &self.key));
-        let text = if is_section || is_key {
-            typed::<Config>([(&*self.key, &self.value)]).err()?.message().to_owned()
-        } else {
-            self.unknown(sections)
+        let known = keys(sections).find(|key| inside(&key.path, &self.key));
+        let refusal = || typed::<Config>([(&*self.key, &self.value)]).err();
+        let text = match known {
+            Some(key) => format!("{}; wanted is: {}", refusal()?.message(), key.form()),
+            None if is_section => refusal()?.message().to_owned(),
+            None => self.unknown(sections),
         };
         Some(Problem { keys: vec![(self.key.clone(), self.origin.clone())], text })
     }

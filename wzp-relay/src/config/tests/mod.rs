@@ -71,7 +71,10 @@ fn mistakes_are_named_with_their_place() {
         ("\"relay.shards\" = 1\n", &["FILE:1", "no such key"]),
         ("limits = 5\n", &["FILE:1", "limits ", "invalid type"]),
         ("[metrics.path]\na = 1\n", &["FILE:2", "metrics.path.a", "invalid type"]),
-        ("[limits]\nsessions = 'many'\n", &["FILE:2", "limits.sessions ", "many", "u32"]),
+        (
+            "[limits]\nsessions = 'many'\n",
+            &["FILE:2", "limits.sessions ", "many", "integer, 1 to 10000000"],
+        ),
         ("[limits]\nsessions = -1\n", &["FILE:2", "limits.sessions ", "-1"]),
         ("[limits]\nidle_timeout = 5\n", &["FILE:2", "limits.idle_timeout ", "500ms"]),
         ("[limits]\nidle_timeout = 'soon'\n", &["FILE:2", "500ms"]),
