@@ -170,6 +170,19 @@ pub fn sender_of(datagram: &[u8]) -> Result<u16, HeaderError> {
     }
 }
 
+/// The sequence number of a datagram that [`sender_of`] accepts, without a look
+/// at the rest.
+///
+/// # Panics
+/// The datagram is shorter than [`HEADER_LEN`].
+pub fn sequence_of(datagram: &[u8]) -> u32 {
+    word(datagram, 4)
+}
+
+fn word(datagram: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]])
+}
+
 impl MediaHeader {
     /// The header's bytes.
     pub fn encode(&self) -> [u8; HEADER_LEN] {
@@ -190,15 +203,12 @@ impl MediaHeader {
         let sender_id = sender_of(datagram)?;
         let code = datagram[0] & 0b1111;
         let profile = Profile::from_wire(code).ok_or(HeaderError::Profile(code))?;
-        let word = |at: usize| {
-            u32::from_be_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]])
-        };
         let header = Self {
             profile,
             level: AudioLevel::new(datagram[1] & 0x7f, datagram[1] & 0x80 != 0),
             sender_id,
-            sequence: word(4),
-            timestamp: word(8),
+            sequence: word(datagram, 4),
+            timestamp: word(datagram, 8),
         };
         Ok((header, &datagram[HEADER_LEN..]))
     }
@@ -257,6 +267,7 @@ mod tests {
             datagram.extend_from_slice(&payload);
             prop_assert_eq!(MediaHeader::decode(&datagram), Ok((header, &payload[..])));
             prop_assert_eq!(sender_of(&datagram), Ok(sender_id));
+            prop_assert_eq!(sequence_of(&datagram), sequence);
         }
 
         #[test]

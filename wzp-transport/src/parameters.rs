@@ -11,6 +11,10 @@ use crate::congestion::VoiceConfig;
 /// A peer that is silent for this long is gone (RFC 9000 section 10.1).
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What a connection takes a round trip for until it has measured one (RFC 9002
+/// section 6.2.2). quinn does not say otherwise whether it has.
+pub const INITIAL_RTT: Duration = Duration::from_millis(333);
+
 /// How often a client speaks up when it has nothing to say. Three may be lost
 /// before [`IDLE_TIMEOUT`]. Relays never do: it would cost them one packet per
 /// idle session and interval.
@@ -38,6 +42,7 @@ fn common(idle_timeout: Duration) -> TransportConfig {
     let idle = IdleTimeout::try_from(idle_timeout).unwrap_or(IdleTimeout::from(VarInt::MAX));
     config
         .max_idle_timeout(Some(idle))
+        .initial_rtt(INITIAL_RTT)
         .initial_mtu(MTU)
         .mtu_discovery_config(None)
         .max_concurrent_uni_streams(VarInt::from_u32(0))

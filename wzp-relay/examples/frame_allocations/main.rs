@@ -20,6 +20,7 @@ use anyhow::{Result, ensure};
 use quinn_proto::ServerConfig;
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::rooms::RoomCounts;
+use wzp_relay::metrics::sessions::SessionBook;
 use wzp_relay::session::admission::Admission;
 use wzp_relay::shard::Shared;
 use wzp_transport::identity::Identity;
@@ -96,6 +97,7 @@ fn shared(case: &Case) -> Result<Shared> {
         reset_key: identity.reset_key(),
         admission: Admission::new(&limits),
         rooms: Arc::new(RoomCounts::new(10)),
+        sessions: Arc::new(SessionBook::new(10)),
         hold: case.hold,
         epoch: (Instant::now(), SystemTime::now()),
         limits: Arc::new(limits),

@@ -23,7 +23,9 @@ use super::socket;
 use crate::config::{Config, EbpfMode, EbpfSection};
 use crate::kernel::{Accounts, Kernel, Mode, Options};
 use crate::metrics::rooms::RoomCounts;
+use crate::metrics::sessions::SessionBook;
 use crate::metrics::{self, ExternalCount, Sources};
+use crate::net::drops::ReceiveDrops;
 use crate::net::run::{self, Shards};
 use crate::net::socket as udp;
 use crate::net::steering;
@@ -59,6 +61,7 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let sockets = udp::bind(config.relay.listen, count)?;
     let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
     udp::warn_of_small_buffers(&sockets);
+    let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listener = http::bind(config.metrics.listen_addr, METRICS).await?;
     let metrics_at = listener.local_addr().context("the metrics listener has no address")?;
@@ -71,11 +74,12 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let sources = Sources {
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),
+        sessions: shared.sessions.clone(),
         accounts,
         steering,
         admission: shared.admission.clone(),
         draining: Arc::new(AtomicBool::new(false)),
-        max_session_series: config.metrics.max_session_series,
+        receive_drops,
         log_lines_dropped,
         started,
     };
@@ -168,6 +172,7 @@ fn shared(config: &Config, identity: &Identity, shards: usize, started: Instant)
         reset_key: identity.reset_key(),
         admission: Admission::new(&limits),
         rooms: Arc::new(RoomCounts::new(config.metrics.max_room_series)),
+        sessions: Arc::new(SessionBook::new(config.metrics.max_session_series)),
         // The other half passes between turns, before the shard has the frame.
         hold: config.forward.bundle_window / 2,
         epoch: (started, SystemTime::now()),

@@ -18,8 +18,38 @@ impl Count {
         self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
     }
 
+    /// Makes it `n`. Only the thread that owns the number may call it.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value as last written.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number with a single writer that is absent until it has been measured.
+#[derive(Debug)]
+pub struct Measured(AtomicU64);
+
+/// Stands for "not measured": no measurement is so large.
+const ABSENT: u64 = u64::MAX;
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self(AtomicU64::new(ABSENT))
+    }
+}
+
+impl Measured {
+    /// Makes it `value`. Only the thread that owns the number may call it.
+    pub fn set(&self, value: Option<u64>) {
+        self.0.store(value.unwrap_or(ABSENT), Ordering::Relaxed);
+    }
+
+    /// The value as last written.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|value| *value != ABSENT)
     }
 }

@@ -1,16 +1,22 @@
 //! The families: name, type, help, labels and source, each in one place.
 
 mod kernel;
+mod session;
+mod wraith;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use wzp_telemetry::health::{Health, Report};
-use wzp_telemetry::metrics::{self as telemetry, Description, Registry, Series, Source, single};
+use wzp_telemetry::metrics::{
+    self as telemetry, Description, HistogramSeries, Registry, Series, Source, single,
+};
 
 use super::Sources;
 use super::count::Count;
 use super::reason::{PerReason, Reason};
 use super::rooms::RoomTotal;
+use super::sessions::SessionScrape;
 use super::stats::ShardStats;
 use crate::kernel::{Flow, Statistics};
 use crate::net::steering::Steering;
@@ -31,11 +37,18 @@ impl Source for Exported {
         let sources = &self.sources;
         // The rooms' counts as they are now, not as of the last tick.
         sources.accounts.settle();
+        let sessions = sources.sessions.scrape();
+        let shown: HashSet<_> =
+            sessions.shown.iter().map(|reading| reading.participant.id.to_string()).collect();
+        let mut flows = sources.accounts.flows();
+        flows.retain(|flow| shown.contains(&flow.session));
         Scrape {
             sources,
             rooms: sources.rooms.scrape(),
             kernel: sources.accounts.reader().statistics(),
-            flows: sources.accounts.flows(),
+            flows,
+            sessions,
+            receive_drops: sources.receive_drops.total(),
             health: self.health.report(),
         }
     }
@@ -46,15 +59,28 @@ struct Scrape<'a> {
     sources: &'a Sources,
     rooms: Vec<RoomTotal>,
     kernel: Statistics,
+    /// Those of sessions that have series.
     flows: Vec<Flow>,
+    sessions: SessionScrape,
+    receive_drops: Option<u64>,
     health: Report,
 }
 
 impl Scrape<'_> {
+    /// One number of all shards together.
+    fn total(&self, of: impl Fn(&ShardStats) -> &Count) -> u64 {
+        self.sources.shards.iter().map(|stats| of(stats).get()).sum()
+    }
+
+    /// All reasons of a set and all shards together.
+    fn total_of_reasons<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>) -> u64 {
+        let shards = self.sources.shards.iter();
+        shards.flat_map(|stats| of(stats).iter()).map(|(_, count)| count).sum()
+    }
+
     /// The sum of one number over all shards.
     fn sum(&self, of: impl Fn(&ShardStats) -> &Count) -> Vec<Series> {
-        let total: u64 = self.sources.shards.iter().map(|stats| of(stats).get()).sum();
-        single(total as f64)
+        single(self.total(of) as f64)
     }
 
     /// The same for each reason of a set.
@@ -62,8 +88,7 @@ impl Scrape<'_> {
         R::ALL
             .iter()
             .map(|reason| {
-                let total: u64 =
-                    self.sources.shards.iter().map(|stats| of(stats)[*reason].get()).sum();
+                let total = self.total(|stats| &of(stats)[*reason]);
                 (vec![reason.name().to_owned()], total as f64)
             })
             .collect()
@@ -90,6 +115,14 @@ const fn counter(
     Family::counter(name, help, series)
 }
 
+const fn histogram(
+    name: &'static str,
+    help: &'static str,
+    series: fn(&Scrape<'_>) -> Vec<HistogramSeries>,
+) -> Family {
+    Family::histogram(name, help, series)
+}
+
 /// The registry of all of the relay's own families.
 ///
 /// # Errors
@@ -106,7 +139,8 @@ pub fn catalogue() -> impl Iterator<Item = Description> {
 }
 
 fn families() -> impl Iterator<Item = &'static Family> {
-    [FAMILIES, kernel::FAMILIES].into_iter().flatten()
+    let parts = [FAMILIES, kernel::FAMILIES, session::FAMILIES, wraith::FAMILIES];
+    parts.into_iter().flatten()
 }
 
 const FAMILIES: &[Family] = &[
@@ -208,6 +242,11 @@ const FAMILIES: &[Family] = &[
         "wzp_relay_udp_send_errors_total",
         "UDP packets that the kernel did not take",
         |scrape| scrape.sum(|shard| &shard.udp_send_errors),
+    ),
+    counter(
+        "wzp_relay_udp_receive_drops_total",
+        "UDP packets that the kernel dropped because a shard did not read its socket in time",
+        |scrape| scrape.receive_drops.map_or_else(Vec::new, |drops| single(drops as f64)),
     ),
     counter(
         "wzp_relay_misrouted_packets_total",

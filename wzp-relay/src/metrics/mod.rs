@@ -1,12 +1,15 @@
 //! Every metric family, declared once, and the numbers behind it.
 //!
 //! Nothing is looked up by label on the packet path: shards count in their own
-//! [`stats::ShardStats`], rooms in [`rooms::RoomCounts`], and a scrape adds up.
+//! [`stats::ShardStats`], rooms in [`rooms::RoomCounts`], sessions in
+//! [`sessions::SessionBook`], and a scrape adds up.
 
 pub mod count;
+pub mod distributions;
 mod families;
 pub mod reason;
 pub mod rooms;
+pub mod sessions;
 pub mod stats;
 pub mod turn;
 
@@ -15,10 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::kernel::Accounts;
+use crate::net::drops::ReceiveDrops;
 use crate::net::steering::Steering;
 use crate::session::admission::Admission;
 pub use families::{catalogue, registry};
 use rooms::RoomCounts;
+use sessions::SessionBook;
 use stats::ShardStats;
 
 /// A count that something outside this crate keeps.
@@ -31,6 +36,8 @@ pub struct Sources {
     pub shards: Vec<Arc<ShardStats>>,
     /// Forwarding counts per room.
     pub rooms: Arc<RoomCounts>,
+    /// What is known of each session.
+    pub sessions: Arc<SessionBook>,
     /// What the kernel counts.
     pub accounts: Accounts,
     /// What steers packets to shards.
@@ -39,8 +46,8 @@ pub struct Sources {
     pub admission: Arc<Admission>,
     /// Whether the relay takes nobody in any more.
     pub draining: Arc<AtomicBool>,
-    /// Most sessions that get series of their own.
-    pub max_session_series: usize,
+    /// What the kernel dropped before the shards had it.
+    pub receive_drops: ReceiveDrops,
     /// Log lines that could not be written in time.
     pub log_lines_dropped: ExternalCount,
     /// When the relay started.

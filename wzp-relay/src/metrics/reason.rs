@@ -1,4 +1,4 @@
-//! The closed sets of reasons. Each variant is one value of a `reason` label
+//! The closed sets of reasons and states. Each variant is one value of a label
 //! and exists from the start at zero.
 
 use std::fmt;
@@ -117,6 +117,42 @@ reasons! {
     Unresponsive = "unresponsive";
     /// Closed with the code of that name.
     DatagramsRequired = "datagrams_required";
+}
+
+reasons! {
+    /// Why a QUIC handshake was not completed.
+    HandshakeFailure:
+    /// It took longer than `limits.handshake_timeout` or the idle time-out.
+    Timeout = "timeout";
+    /// The peer gave up, lost its state or broke QUIC or TLS.
+    Transport = "transport";
+    /// The relay stopped.
+    GoingAway = "going_away";
+}
+
+impl From<EndReason> for HandshakeFailure {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::HandshakeTimeout | EndReason::IdleTimeout => Self::Timeout,
+            EndReason::GoingAway => Self::GoingAway,
+            _ => Self::Transport,
+        }
+    }
+}
+
+reasons! {
+    /// Where a connection is in its life: one value of a `state` label.
+    SessionState:
+    /// QUIC and TLS are not done.
+    Handshaking = "handshaking";
+    /// They are, and Hello has not come.
+    AwaitingHello = "awaiting_hello";
+    /// The room's home has been asked.
+    Joining = "joining";
+    /// In a room.
+    Established = "established";
+    /// Over, and not yet forgotten by QUIC.
+    Closing = "closing";
 }
 
 impl From<CloseCode> for EndReason {

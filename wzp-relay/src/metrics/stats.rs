@@ -1,7 +1,9 @@
 //! What one shard counts. The shard's thread writes, scrapes read.
 
 use super::count::Count;
-use super::reason::{DropReason, EndReason, PerReason, RefuseReason};
+use super::reason::{
+    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, SessionState,
+};
 use super::turn::Turn;
 
 /// All numbers of one shard that are not a room's.
@@ -15,6 +17,10 @@ pub struct ShardStats {
     pub retries_sent: Count,
     /// Connections that are over; each accepted one ends here exactly once.
     pub connections_closed: PerReason<EndReason>,
+    /// Accepted connections whose QUIC handshake was not completed.
+    pub handshake_failures: PerReason<HandshakeFailure>,
+    /// Connections that there are, each in one state.
+    pub states: PerReason<SessionState>,
     /// Sessions that entered a room.
     pub sessions_joined: Count,
     /// Rooms that exist and have their home on this shard.
@@ -31,8 +37,12 @@ pub struct ShardStats {
     pub packets_dropped: PerReason<DropReason>,
     /// UDP packets received.
     pub udp_packets_received: Count,
+    /// Their bytes, without UDP and IP headers.
+    pub udp_bytes_received: Count,
     /// UDP packets that the kernel took.
     pub udp_packets_sent: Count,
+    /// Their bytes, without UDP and IP headers.
+    pub udp_bytes_sent: Count,
     /// UDP packets made that carry media.
     pub udp_packets_with_media: Count,
     /// UDP packets that the kernel did not take.

@@ -1,6 +1,7 @@
 //! Sockets and threads around the shards: everything that a shard, being a
 //! state machine, must not do itself.
 
+pub mod drops;
 pub mod mailbox;
 pub mod run;
 mod send;

@@ -164,9 +164,10 @@ impl Worker {
             found = mail.max(self.receive(began));
             self.shard.handle_timeouts(began);
             self.shard.flush(began, &mut self.out);
-            let lost = send_all(&self.socket, self.out.packets());
-            self.stats.udp_send_errors.add(lost);
-            self.stats.udp_packets_sent.add(self.out.packets().len() as u64 - lost);
+            let sent = send_all(&self.socket, self.out.packets());
+            self.stats.udp_packets_sent.add(sent.packets);
+            self.stats.udp_bytes_sent.add(sent.bytes);
+            self.stats.udp_send_errors.add(self.out.packets().len() as u64 - sent.packets);
             self.out.clear();
             self.deliver_mail();
             for event in self.shard.take_flow_events() {

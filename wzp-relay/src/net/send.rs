@@ -26,13 +26,24 @@ const CONTROL_BYTES: usize = 64;
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL_BYTES]);
 
-/// Sends all packets. Those that the kernel does not take are dropped; returns
-/// how many.
-pub(super) fn send_all(socket: &UdpSocket, packets: &[OutPacket]) -> u64 {
-    packets.chunks(BATCH).map(|batch| send_batch(socket, batch)).sum()
+/// What the kernel took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) packets: u64,
+    /// Without UDP and IP headers.
+    pub(super) bytes: u64,
 }
 
-fn send_batch(socket: &UdpSocket, packets: &[OutPacket]) -> u64 {
+/// Sends all packets. Those that the kernel does not take are dropped.
+pub(super) fn send_all(socket: &UdpSocket, packets: &[OutPacket]) -> Sent {
+    let mut sent = Sent::default();
+    for batch in packets.chunks(BATCH) {
+        send_batch(socket, batch, &mut sent);
+    }
+    sent
+}
+
+fn send_batch(socket: &UdpSocket, packets: &[OutPacket], total: &mut Sent) {
     let mut addresses: [Option<SockAddr>; BATCH] = [const { None }; BATCH];
     let mut slices: [libc::iovec; BATCH] = [EMPTY_SLICE; BATCH];
     let mut controls = [Control([0; CONTROL_BYTES]); BATCH];
@@ -56,18 +67,23 @@ fn send_batch(socket: &UdpSocket, packets: &[OutPacket]) -> u64 {
         write_control(header, packet);
     }
 
-    let mut lost = 0;
     let mut waited = false;
-    let mut rest = &mut headers[..packets.len()];
-    while !rest.is_empty() {
+    let mut done = 0;
+    while done < packets.len() {
+        let rest = &mut headers[done..packets.len()];
         // SAFETY: every header points to an address, a slice and a control
         // buffer in the arrays above and to a payload in `packets`; all of them
         // outlive the call, and the count is that of the slice.
         let sent = unsafe {
             libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as libc::c_uint, 0)
         };
-        let skip = match usize::try_from(sent) {
-            Ok(sent) => sent,
+        done += match usize::try_from(sent) {
+            Ok(sent) => {
+                let taken = &packets[done..done + sent];
+                total.packets += sent as u64;
+                total.bytes += taken.iter().map(|packet| packet.bytes.len() as u64).sum::<u64>();
+                sent
+            }
             Err(_) => match io::Error::last_os_error().kind() {
                 io::ErrorKind::Interrupted => 0,
                 io::ErrorKind::WouldBlock if !waited => {
@@ -75,20 +91,12 @@ fn send_batch(socket: &UdpSocket, packets: &[OutPacket]) -> u64 {
                     wait_for_room(socket);
                     0
                 }
-                io::ErrorKind::WouldBlock => {
-                    lost += rest.len() as u64;
-                    rest.len()
-                }
+                io::ErrorKind::WouldBlock => rest.len(),
                 // This receiver cannot be reached; the others can.
-                _ => {
-                    lost += 1;
-                    1
-                }
+                _ => 1,
             },
         };
-        rest = &mut rest[skip..];
     }
-    lost
 }
 
 const EMPTY_SLICE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
@@ -189,7 +197,8 @@ mod tests {
                     let IpAddr::V4(v4) = destination.ip() else { unreachable!() };
                     destination.set_ip(v4.to_ipv6_mapped().into());
                 }
-                assert_eq!(send_all(&sender, &[packet(destination, source, ecn, 7)]), 0);
+                let sent = send_all(&sender, &[packet(destination, source, ecn, 7)]);
+                assert_eq!(sent, Sent { packets: 1, bytes: 100 });
                 let mut buffer = [0; 2000];
                 let mut meta = [RecvMeta::default()];
                 let mut slices = [io::IoSliceMut::new(&mut buffer)];
@@ -213,7 +222,7 @@ mod tests {
                 packet(if number % 40 == 3 { bad } else { good }, None, None, number as u8)
             })
             .collect();
-        assert_eq!(send_all(&sender, &packets), 5);
+        assert_eq!(send_all(&sender, &packets), Sent { packets: 195, bytes: 19_500 });
         let expected: Vec<u8> = (0..200u8).filter(|number| number % 40 != 3).collect();
         let mut buffer = [0; 200];
         let received: Vec<u8> = expected

@@ -5,8 +5,10 @@ pub mod admission;
 pub(crate) mod backlog;
 mod bundle;
 pub mod feedback;
+mod loss;
 mod meter;
 mod outbox;
+mod vitals;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,9 +21,12 @@ use wzp_proto::control::{
     ClientMessage, Notice, Ping, RelayMessage, SourceReport, client_message, notice, relay_message,
 };
 use wzp_proto::framing::{self, Deframer, FramingError};
+use wzp_transport::parameters::INITIAL_RTT;
 
 use crate::config::Limits;
-use crate::metrics::reason::DropReason;
+use crate::metrics::distributions::Distributions;
+use crate::metrics::reason::{DropReason, PerReason, SessionState};
+use crate::metrics::sessions::SessionHandle;
 use crate::room::local::RoomKey;
 use crate::room::{RoomId, SessionId};
 use admission::Permit;
@@ -30,6 +35,7 @@ use bundle::Bundle;
 use feedback::{Feedback, Hearing};
 use meter::Meter;
 use outbox::{Outbox, Overflow};
+use vitals::Vitals;
 
 /// Burst of media that may come at once: one second's worth, what a client
 /// sends when its network was stuck for so long.
@@ -54,6 +60,18 @@ pub(crate) enum Phase {
     Joined(Seat),
     /// Over. QUIC may still have a last packet to send.
     Ended,
+}
+
+impl Phase {
+    fn state(&self) -> SessionState {
+        match self {
+            Self::Handshaking { .. } => SessionState::Handshaking,
+            Self::AwaitingHello { .. } => SessionState::AwaitingHello,
+            Self::Joining => SessionState::Joining,
+            Self::Joined(_) => SessionState::Established,
+            Self::Ended => SessionState::Closing,
+        }
+    }
 }
 
 /// A place in a room.
@@ -82,7 +100,11 @@ impl Close {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) connection: Connection,
-    pub(crate) phase: Phase,
+    phase: Phase,
+    /// When its first packet came.
+    pub(crate) began: Instant,
+    /// How others in the room call it, once it has asked to join.
+    pub(crate) name: String,
     /// What the connection's empty buffer for media has space for.
     pub(crate) send_buffer: usize,
     /// Given back when QUIC forgets the connection.
@@ -91,6 +113,10 @@ pub(crate) struct Session {
     pub(crate) bundle: Bundle,
     /// When it last sent a frame that was forwarded.
     pub(crate) spoke: Option<Instant>,
+    /// Frames that the connection took.
+    pub(crate) forwarded: u64,
+    /// How it fares, while in a room.
+    pub(crate) vitals: Option<Box<Vitals>>,
     pub(crate) feedback: Feedback,
     /// The peer's address as last told to whoever counts in the kernel.
     pub(crate) known_address: Option<SocketAddr>,
@@ -144,10 +170,14 @@ impl Session {
             send_buffer: connection.datagrams().send_buffer_space(),
             connection,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
+            began: now,
+            name: String::new(),
             permit,
             backlog: Backlog::default(),
             bundle: Bundle::default(),
             spoke: None,
+            forwarded: 0,
+            vitals: None,
             feedback: Feedback::default(),
             known_address: None,
             is_touched: false,
@@ -161,6 +191,17 @@ impl Session {
             notices: Notices::default(),
             heard: HashMap::new(),
         }
+    }
+
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Goes on to the next phase of its life, also in the shard's books.
+    pub(crate) fn set_phase(&mut self, phase: Phase, states: &PerReason<SessionState>) {
+        states[self.phase.state()].sub(1);
+        self.phase = phase;
+        states[self.phase.state()].add(1);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -289,10 +330,33 @@ impl Session {
         pending.dropped += 1;
     }
 
-    /// The session is in a room from now on.
-    pub(crate) fn enter(&mut self, now: Instant, seat: Seat, limits: &Limits) {
-        self.phase = Phase::Joined(seat);
+    /// The session is in a room from now on, which `handle` shows.
+    pub(crate) fn enter(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        handle: SessionHandle,
+        limits: &Limits,
+        states: &PerReason<SessionState>,
+    ) {
+        self.set_phase(Phase::Joined(seat), states);
+        self.vitals = Some(Box::new(Vitals::new(handle, now)));
         self.ping.next = Some(now + limits.ping_interval);
+    }
+
+    /// Shows how the session fares, if it is time.
+    pub(crate) fn show_vitals_if_due(&mut self, now: Instant, distributions: &Distributions) {
+        if self.vitals.as_ref().is_some_and(|vitals| vitals.is_due(now)) {
+            self.show_vitals(now, distributions);
+        }
+    }
+
+    /// Shows how the session fares as of now.
+    pub(crate) fn show_vitals(&mut self, now: Instant, distributions: &Distributions) {
+        let Some(vitals) = &mut self.vitals else { return };
+        // A path that is new, after a move, has none for its first round trip.
+        let rtt = Some(self.connection.rtt()).filter(|rtt| *rtt != INITIAL_RTT);
+        vitals.show(now, rtt, self.forwarded, distributions);
     }
 
     pub(crate) fn pong(&mut self, number: u64) {

@@ -32,8 +32,9 @@ use wzp_proto::media::{self, HeaderError};
 use wzp_telemetry::limited;
 
 use crate::config::Limits;
-use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason};
+use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason, SessionState};
 use crate::metrics::rooms::RoomCounts;
+use crate::metrics::sessions::SessionBook;
 use crate::metrics::stats::ShardStats;
 use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
@@ -75,6 +76,8 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Forwarding counts per room.
     pub rooms: Arc<RoomCounts>,
+    /// What is known of each session.
+    pub sessions: Arc<SessionBook>,
     /// How long a frame that the shard has may wait for others to leave with in
     /// one packet.
     pub hold: Duration,
@@ -175,6 +178,7 @@ impl Shard {
     pub fn handle_packet(&mut self, now: Instant, packet: Packet, out: &mut Outgoing) {
         self.now = now;
         self.stats.udp_packets_received.add(1);
+        self.stats.udp_bytes_received.add(packet.data.len() as u64);
         match cid::shard_of(&packet.data, self.shared.shards) {
             Some(shard) if shard != self.index => {
                 self.stats.misrouted_packets.add(1);
@@ -249,6 +253,7 @@ impl Shard {
 
     fn begin(&mut self, number: usize, connection: Connection, permit: Permit) {
         self.stats.connections_accepted.add(1);
+        self.stats.states[SessionState::Handshaking].add(1);
         let id = SessionId(self.rng.next_u64());
         let session = Session::new(id, connection, permit, self.now, &self.shared.limits);
         if self.sessions.len() <= number {
@@ -285,7 +290,7 @@ impl Shard {
             }
             let limits = &self.shared.limits;
             let verdict = session.handle_deadlines(now, limits);
-            if let Phase::Handshaking { deadline } = session.phase
+            if let Phase::Handshaking { deadline } = *session.phase()
                 && deadline <= now
             {
                 // QUIC hides the sentence until the handshake is done.
@@ -407,9 +412,11 @@ impl Shard {
 
     fn connected(&mut self, number: usize) {
         let Some(session) = &mut self.sessions[number] else { return };
-        if let Phase::Handshaking { .. } = session.phase {
+        if let Phase::Handshaking { .. } = session.phase() {
             let deadline = self.now + self.shared.limits.hello_timeout;
-            session.phase = Phase::AwaitingHello { deadline };
+            session.set_phase(Phase::AwaitingHello { deadline }, &self.stats.states);
+            let distributions = &self.shared.sessions.distributions;
+            distributions.handshake.observe(self.now.duration_since(session.began));
         }
         let remote = session.connection.remote_address();
         session.known_address = Some(remote);
@@ -449,6 +456,10 @@ impl Shard {
         if sender != seat.sender_id {
             return Err(DropReason::SenderId);
         }
+        if let Some(vitals) = &mut session.vitals {
+            // What the relay does not forward has come all the same.
+            vitals.arrived(self.now, media::sequence_of(&frame));
+        }
         session.admit_media(self.now, frame.len(), &self.shared.limits)?;
         session.spoke = Some(self.now);
         let due = self.now + self.shared.hold;
@@ -474,14 +485,23 @@ impl Shard {
             return;
         }
         self.stats.connections_closed[reason].add(1);
+        if let Phase::Handshaking { .. } = session.phase() {
+            self.stats.handshake_failures[reason.into()].add(1);
+        }
+        let distributions = &self.shared.sessions.distributions;
+        distributions.connection.observe(self.now.duration_since(session.began));
+        session.show_vitals(self.now, distributions);
+        if let Some(vitals) = session.vitals.take() {
+            self.shared.sessions.close(&vitals.handle);
+        }
         let remote = session.connection.remote_address().ip().to_canonical();
-        match (session.seat(), &session.phase) {
-            (Some(_), _) => {
+        match session.seat() {
+            Some(_) => {
                 limited!(INFO, per_second(100), session = %session.id, src_ip = %remote,
                          reason = reason.name(), "session ended")
             }
             // Strangers can cause these at will.
-            _ => {
+            None => {
                 limited!(DEBUG, per_second(10), session = %session.id, src_ip = %remote,
                          reason = reason.name(), "connection ended")
             }
@@ -490,7 +510,7 @@ impl Shard {
         let id = session.id;
         let lost = session.backlog.clear();
         self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
-        session.phase = Phase::Ended;
+        session.set_phase(Phase::Ended, &self.stats.states);
         session.permit.close();
         if let Some(Close { code, text }) = close {
             session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
@@ -526,6 +546,8 @@ impl Shard {
                 break;
             }
         }
+        session.forwarded += outcome.sent;
+        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions);
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
         }
@@ -544,10 +566,11 @@ impl Shard {
             // leave a member behind.
             self.end(number, EndReason::Transport, None);
             self.touched.retain(|touched| *touched != number);
-            if let Some(session) = self.sessions[number].take()
-                && session.known_address.is_some()
-            {
-                self.flow_events.push(FlowEvent::Closed { session: session.id });
+            if let Some(session) = self.sessions[number].take() {
+                self.stats.states[SessionState::Closing].sub(1);
+                if session.known_address.is_some() {
+                    self.flow_events.push(FlowEvent::Closed { session: session.id });
+                }
             }
             self.timers.forget(number);
             return;
@@ -556,6 +579,9 @@ impl Shard {
         if session.known_address.is_some_and(|known| known != remote) {
             session.known_address = Some(remote);
             self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
+            if let Some(vitals) = &session.vitals {
+                self.shared.sessions.moved(&vitals.handle, remote);
+            }
         }
         if let Some(deadline) = session.next_timeout() {
             self.timers.wake_by(number, deadline);

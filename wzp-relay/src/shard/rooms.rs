@@ -16,6 +16,7 @@ use super::flow::FlowEvent;
 use super::mail::{Admitted, JoinRequest, Mail};
 use super::{Life, Outgoing, Shard, mark};
 use crate::metrics::reason::DropReason;
+use crate::metrics::sessions::Participant;
 use crate::room::RoomId;
 use crate::room::home_of;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
@@ -42,7 +43,11 @@ impl Shard {
                     let mail = Mail::SetMuted { room, sender_id, muted: mute.muted };
                     self.post(room.home.into(), mail);
                 }
-                (Message::Pong(pong), Some(_)) => session.pong(pong.number),
+                (Message::Pong(pong), Some(_)) => {
+                    session.pong(pong.number);
+                    // Who is neither heard nor hears has no other occasion.
+                    session.show_vitals(self.now, &self.shared.sessions.distributions);
+                }
                 (Message::Hello(_), Some(_)) => {
                     let close =
                         Close::new(CloseCode::UnexpectedMessage, "Hello came a second time");
@@ -71,7 +76,8 @@ impl Shard {
             );
             return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
         }
-        session.phase = Phase::Joining;
+        session.set_phase(Phase::Joining, &self.stats.states);
+        session.name.clone_from(&hello.name);
         let home = home_of(&hello.room, self.shared.shards);
         let request = JoinRequest {
             room: hello.room.into(),
@@ -145,7 +151,18 @@ impl Shard {
         let member = LocalMember { connection: number, sender_id };
         let key = self.rooms.enter(room, &name, &shards, member);
         let limits = &self.shared.limits;
-        session.enter(self.now, Seat { room: key, room_id: room, sender_id }, limits);
+        let (start, wall) = self.shared.epoch;
+        let wall = wall + self.now.saturating_duration_since(start);
+        let handle = self.shared.sessions.open(Participant {
+            id,
+            room: name.clone(),
+            name: session.name.clone(),
+            peer: session.connection.remote_address(),
+            shard: self.index,
+            joined_at: wall,
+        });
+        let seat = Seat { room: key, room_id: room, sender_id };
+        session.enter(self.now, seat, handle, limits, &self.stats.states);
         self.stats.sessions_joined.add(1);
         let room_count = self.rooms.room(key).forwarded.count.clone();
         self.flow_events.push(FlowEvent::Seated {
@@ -153,8 +170,6 @@ impl Shard {
             name: name.clone(),
             room: room_count,
         });
-        let (start, wall) = self.shared.epoch;
-        let wall = wall + self.now.saturating_duration_since(start);
         let member_count = members.len() as u32;
         let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
@@ -217,7 +232,9 @@ impl Shard {
                 continue;
             }
             let Some(session) = &mut self.sessions[member.connection] else { continue };
-            outcome += session.backlog.offer(&mut session.connection, frame.clone(), limit);
+            let offered = session.backlog.offer(&mut session.connection, frame.clone(), limit);
+            session.forwarded += offered.sent;
+            outcome += offered;
             let talks = session.spoke.is_some_and(|at| self.now.duration_since(at) < TALKS_ON);
             session.bundle.add(frame.len(), self.now, due, talkers.saturating_sub(talks.into()));
             mark(&mut self.touched, member.connection, session);
@@ -240,6 +257,10 @@ impl Shard {
     /// Passes a listener's report to the senders it speaks of.
     fn hear(&mut self, number: usize, seat: Seat, report: ReceiverReport) {
         let Some(session) = &mut self.sessions[number] else { return };
+        if let Some(vitals) = &mut session.vitals {
+            vitals.report(&report.sources);
+        }
+        session.show_vitals(self.now, &self.shared.sessions.distributions);
         let senders: Arc<[(u16, Hearing)]> = session.report(report.sources).into();
         if senders.is_empty() {
             return;

@@ -102,6 +102,8 @@ pub(crate) struct Client {
     pub(crate) members: BTreeMap<u32, String>,
     pub(crate) room_version: u64,
     pub(crate) sent: u32,
+    /// Every so many frames the last one is lost on its way to the relay.
+    pub(crate) loses_every: Option<u32>,
     /// Frames that waited too long in this client's own send buffer.
     pub(crate) blocked: u32,
     pub(crate) heard: BTreeMap<usize, Heard>,
@@ -173,6 +175,7 @@ impl Client {
             members: BTreeMap::new(),
             room_version: 0,
             sent: 0,
+            loses_every: None,
             blocked: 0,
             heard: BTreeMap::new(),
             feedback: Vec::new(),
@@ -406,7 +409,9 @@ impl Client {
         let Some(sender_id) = self.sender_id().filter(|_| self.lost.is_none()) else { return };
         let frame = self.frame(now, sender_id);
         self.sent += 1;
-        self.send_raw(frame);
+        if self.loses_every.is_none_or(|every| !self.sent.is_multiple_of(every)) {
+            self.send_raw(frame);
+        }
     }
 
     /// Sends any datagram.

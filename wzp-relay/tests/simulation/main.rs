@@ -8,4 +8,5 @@ mod client;
 mod hostile;
 mod random;
 mod rooms;
+mod vitals;
 mod world;

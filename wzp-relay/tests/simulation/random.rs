@@ -108,6 +108,17 @@ fn finish_and_check(world: &mut World) {
     world.assert_nothing_left();
     assert_eq!(world.dropped(DropReason::SenderId), 0);
     assert_eq!(world.dropped(DropReason::NotJoined), 0);
+    assert_sessions_account_for_every_frame(world);
+}
+
+/// What was counted for sessions, all of them over, is what was counted at all.
+fn assert_sessions_account_for_every_frame(world: &World) {
+    let last = world.shared.sessions.scrape().shown;
+    assert_eq!(last.len() as u64, world.sum(|stats| stats.sessions_joined.get()));
+    let received: u64 = last.iter().map(|reading| reading.frames_received).sum();
+    assert_eq!(received, world.sum(|stats| stats.media_packets_received.get()));
+    let forwarded: u64 = last.iter().map(|reading| reading.frames_forwarded).sum();
+    assert_eq!(forwarded, world.sum(|stats| stats.media_packets_forwarded.get()));
 }
 
 #[test]

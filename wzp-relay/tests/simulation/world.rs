@@ -14,8 +14,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustls::pki_types::PrivateKeyDer;
 use wzp_relay::config::Limits;
-use wzp_relay::metrics::reason::{DropReason, EndReason, PerReason, Reason};
+use wzp_relay::metrics::reason::{
+    DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
+};
 use wzp_relay::metrics::rooms::RoomCounts;
+use wzp_relay::metrics::sessions::SessionBook;
 use wzp_relay::metrics::stats::ShardStats;
 use wzp_relay::room::SessionId;
 use wzp_relay::session::admission::{Admission, Population};
@@ -74,6 +77,8 @@ pub(crate) struct World {
     /// Flows that are open, as whoever counts in the kernel is told, with the
     /// peer's address.
     flows: BTreeMap<SessionId, SocketAddr>,
+    /// What the relay last said of each session: counts that may only grow.
+    counts: HashMap<SessionId, [u64; 4]>,
     /// Digest of every packet's time, direction and size: equal for equal runs.
     trace: DefaultHasher,
 }
@@ -109,6 +114,7 @@ impl World {
             reset_key: identity.reset_key(),
             admission: Admission::new(&limits),
             rooms: Arc::new(RoomCounts::new(10_000)),
+            sessions: Arc::new(SessionBook::new(10_000)),
             hold: Duration::from_micros(seed % 4 * 1000),
             epoch: (now, SystemTime::UNIX_EPOCH),
             limits: Arc::new(limits),
@@ -130,6 +136,7 @@ impl World {
             client_wakes: Vec::new(),
             next_port: 1024,
             flows: BTreeMap::new(),
+            counts: HashMap::new(),
             trace: DefaultHasher::new(),
         }
     }
@@ -202,8 +209,39 @@ impl World {
         {
             self.now = at;
             self.turn();
+            self.assert_states_agree();
         }
         self.now = end;
+        self.assert_counts_grow();
+    }
+
+    /// Every connection is in one state, and in that which it is admitted for.
+    fn assert_states_agree(&self) {
+        use SessionState::{AwaitingHello, Closing, Established, Handshaking, Joining};
+        let count = |states: &[SessionState]| -> u64 {
+            let of = |state: &SessionState| self.sum_reasons(|stats| &stats.states, *state);
+            states.iter().map(of).sum()
+        };
+        let states = Population {
+            sessions: count(&[Joining, Established]) as u32,
+            handshakes: count(&[Handshaking, AwaitingHello]) as u32,
+            closing: count(&[Closing]) as u32,
+            sources: self.population().sources,
+        };
+        assert_eq!(states, self.population());
+        let there: usize = self.shards.iter().map(Shard::connections).sum();
+        assert_eq!(count(SessionState::ALL), there as u64);
+    }
+
+    fn assert_counts_grow(&mut self) {
+        for reading in self.shared.sessions.list() {
+            let buffers = [reading.underruns, reading.overruns].map(|count| count.unwrap_or(0));
+            let counts =
+                [reading.frames_received, reading.frames_forwarded, buffers[0], buffers[1]];
+            let before = self.counts.insert(reading.participant.id, counts).unwrap_or_default();
+            let grows = before.iter().zip(&counts).all(|(before, now)| before <= now);
+            assert!(grows, "{before:?}, then {counts:?}: {reading:?}");
+        }
     }
 
     /// Runs until the condition holds; false if it does not within `patience`.
@@ -403,6 +441,17 @@ impl World {
         assert!(self.flows.is_empty(), "flows: {:?}", self.flows);
         assert_eq!(self.shards.iter().map(Shard::connections).sum::<usize>(), 0);
         let closed: u64 = EndReason::ALL.iter().map(|reason| self.closed(*reason)).sum();
-        assert_eq!(self.sum(|stats| stats.connections_accepted.get()), closed);
+        let accepted = self.sum(|stats| stats.connections_accepted.get());
+        assert_eq!(accepted, closed);
+        self.assert_states_agree();
+        let distributions = &self.shared.sessions.distributions;
+        let [handshakes, connections] = [&distributions.handshake, &distributions.connection]
+            .map(|histogram| histogram.reading().counts.last().copied().unwrap());
+        let failed = HandshakeFailure::ALL
+            .iter()
+            .map(|reason| self.sum_reasons(|stats| &stats.handshake_failures, *reason));
+        assert_eq!(handshakes + failed.sum::<u64>(), accepted, "handshakes");
+        assert_eq!(connections, closed, "durations");
+        assert_eq!(self.shared.sessions.list(), [], "sessions");
     }
 }

@@ -111,14 +111,6 @@ pub(super) const FAMILIES: &[Family] = &[
         |scrape| by_flow(scrape, |flow| (flow.rx_bytes, flow.tx_bytes)),
     )
     .by(&["session_id", "direction"]),
-    gauge(
-        "wzp_relay_session_series_dropped",
-        "Sessions without series of their own because of metrics.max_session_series",
-        |scrape| {
-            let dropped = scrape.flows.len().saturating_sub(scrape.sources.max_session_series);
-            single(dropped as f64)
-        },
-    ),
     gauge("wzp_ebpf_slots_used", "Sessions that have a slot", |scrape| {
         single(scrape.kernel.slots.used.into())
     }),
@@ -154,10 +146,10 @@ pub(super) const FAMILIES: &[Family] = &[
     .by(&["program"]),
 ];
 
-/// Both directions of the oldest sessions: those that have series keep them.
+/// Both directions of the sessions that have series.
 fn by_flow(scrape: &Scrape<'_>, of: fn(&Flow) -> (u64, u64)) -> Vec<Series> {
-    let shown = scrape.flows.iter().take(scrape.sources.max_session_series);
-    shown
+    let flows = scrape.flows.iter();
+    flows
         .flat_map(|flow| {
             let (rx, tx) = of(flow);
             [(Direction::Rx, rx), (Direction::Tx, tx)].map(|(direction, count)| {

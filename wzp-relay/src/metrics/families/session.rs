@@ -1,0 +1,92 @@
+//! How sessions fare: each of the oldest, and all of them together.
+
+use super::{Family, HistogramSeries, Scrape, Series, counter, gauge, histogram, single};
+use crate::metrics::distributions::Distributions;
+use crate::metrics::sessions::SessionReading;
+
+pub(super) const FAMILIES: &[Family] = &[
+    gauge(
+        "wzp_relay_session_jitter_buffer_depth",
+        "Buffer depth per session: milliseconds of voice waiting in its client, as it reports",
+        |scrape| by_session(scrape, |reading| Some(reading.buffer_depth?.as_secs_f64() * 1e3)),
+    )
+    .by(&["session_id"]),
+    gauge(
+        "wzp_relay_session_loss_pct",
+        "Packet loss percentage: frames of the session that did not come during the last minute",
+        |scrape| by_session(scrape, |reading| Some(reading.loss? * 1e2)),
+    )
+    .by(&["session_id"]),
+    gauge("wzp_relay_session_loss_ratio", "The same as a share of 1", |scrape| {
+        by_session(scrape, |reading| reading.loss)
+    })
+    .by(&["session_id"]),
+    gauge(
+        "wzp_relay_session_rtt_ms",
+        "Round-trip time between the relay and the session's client, in milliseconds",
+        |scrape| by_session(scrape, |reading| Some(reading.rtt?.as_secs_f64() * 1e3)),
+    )
+    .by(&["session_id"]),
+    gauge("wzp_relay_session_rtt_seconds", "The same in seconds", |scrape| {
+        by_session(scrape, |reading| Some(reading.rtt?.as_secs_f64()))
+    })
+    .by(&["session_id"]),
+    counter(
+        "wzp_relay_session_underruns_total",
+        "Jitter buffer underruns of the session's client, as it reports",
+        |scrape| by_session(scrape, |reading| Some(reading.underruns? as f64)),
+    )
+    .by(&["session_id"]),
+    counter(
+        "wzp_relay_session_overruns_total",
+        "Jitter buffer overruns of the session's client, as it reports",
+        |scrape| by_session(scrape, |reading| Some(reading.overruns? as f64)),
+    )
+    .by(&["session_id"]),
+    gauge(
+        "wzp_relay_session_series_dropped",
+        "Sessions without series of their own because of metrics.max_session_series",
+        |scrape| single(scrape.sessions.dropped as f64),
+    ),
+    histogram(
+        "wzp_relay_rtt_seconds",
+        "Round-trip times of all sessions, each about once a second",
+        |scrape| all(scrape, |distributions| &distributions.rtt),
+    ),
+    histogram(
+        "wzp_relay_loss_ratio",
+        "Losses of all sessions during the last minute, each about once a second",
+        |scrape| all(scrape, |distributions| &distributions.loss),
+    ),
+    histogram(
+        "wzp_relay_jitter_seconds",
+        "Interarrival jitter that all sessions report, each about once a second",
+        |scrape| all(scrape, |distributions| &distributions.jitter),
+    ),
+    histogram(
+        "wzp_relay_handshake_duration_seconds",
+        "Crypto handshake time: from a connection's first packet to the end of its QUIC handshake",
+        |scrape| all(scrape, |distributions| &distributions.handshake),
+    ),
+    counter(
+        "wzp_relay_handshake_failures_total",
+        "QUIC handshakes that were begun and not completed, by reason",
+        |scrape| scrape.by_reason(|shard| &shard.handshake_failures),
+    )
+    .by(&["reason"]),
+];
+
+/// The sessions that have series and of which it has been measured.
+fn by_session(scrape: &Scrape<'_>, of: fn(&SessionReading) -> Option<f64>) -> Vec<Series> {
+    let shown = scrape.sessions.shown.iter();
+    shown
+        .filter_map(|reading| Some((vec![reading.participant.id.to_string()], of(reading)?)))
+        .collect()
+}
+
+pub(super) fn all(
+    scrape: &Scrape<'_>,
+    of: fn(&Distributions) -> &wzp_telemetry::metrics::Histogram,
+) -> Vec<HistogramSeries> {
+    vec![(Vec::new(), of(&scrape.sources.sessions.distributions).reading())]
+}

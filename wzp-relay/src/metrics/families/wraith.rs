@@ -1,0 +1,104 @@
+//! The families of the WRAITH monitoring guide that a relay has: its dashboards,
+//! rules and alerts find them under these names. Transfers, cryptography,
+//! obfuscation and discovery are none of a relay's work.
+
+use super::session::all;
+use super::{Family, Scrape, Series, counter, gauge, histogram, single};
+use crate::kernel::Totals;
+use crate::metrics::count::Count;
+use crate::metrics::stats::ShardStats;
+
+pub(super) const FAMILIES: &[Family] = &[
+    counter(
+        "wraith_network_bytes_sent_total",
+        "Bytes sent from the relay's port; wzp_relay_forwarded_source tells what counts them",
+        |scrape| network(scrape, |kernel| kernel.tx_bytes, |shard| &shard.udp_bytes_sent),
+    ),
+    counter(
+        "wraith_network_bytes_received_total",
+        "Bytes received at the relay's port; wzp_relay_forwarded_source tells what counts them",
+        |scrape| network(scrape, |kernel| kernel.rx_bytes, |shard| &shard.udp_bytes_received),
+    ),
+    counter("wraith_network_packets_sent_total", "Packets sent from the relay's port", |scrape| {
+        network(scrape, |kernel| kernel.tx_packets, |shard| &shard.udp_packets_sent)
+    }),
+    counter(
+        "wraith_network_packets_received_total",
+        "Packets received at the relay's port",
+        |scrape| network(scrape, |kernel| kernel.rx_packets, |shard| &shard.udp_packets_received),
+    ),
+    counter(
+        "wraith_network_errors_total",
+        "UDP packets that the kernel did not take, or dropped because a shard did not read them in time",
+        |scrape| {
+            let dropped = scrape.receive_drops.unwrap_or(0);
+            single((scrape.total(|shard| &shard.udp_send_errors) + dropped) as f64)
+        },
+    ),
+    gauge("wraith_connections_active", "Connections that are not over", |scrape| {
+        single(scrape.accepted().saturating_sub(scrape.closed()) as f64)
+    }),
+    counter(
+        "wraith_connections_total",
+        "Connections that were attempted, those that were refused included",
+        |scrape| single((scrape.accepted() + scrape.refused()) as f64),
+    ),
+    counter(
+        "wraith_connections_failed_total",
+        "Connections that were refused or ended before their QUIC handshake was done",
+        |scrape| single((scrape.refused() + scrape.handshake_failures()) as f64),
+    ),
+    histogram(
+        "wraith_connection_duration_seconds",
+        "From a connection's first packet to its end, whatever the cause",
+        |scrape| all(scrape, |distributions| &distributions.connection),
+    ),
+    gauge("wraith_sessions_active", "Sessions in rooms", |scrape| {
+        single(scrape.sources.admission.population().sessions.into())
+    }),
+    gauge("wraith_session_state", "Connections in each state of their life", |scrape| {
+        scrape.by_reason(|shard| &shard.states)
+    })
+    .by(&["state"]),
+    histogram(
+        "wraith_handshake_duration_seconds",
+        "From a connection's first packet to the end of its QUIC handshake",
+        |scrape| all(scrape, |distributions| &distributions.handshake),
+    ),
+    counter(
+        "wraith_handshake_failures_total",
+        "QUIC handshakes that were begun and not completed; wzp_relay_handshake_failures_total has the reasons",
+        |scrape| single(scrape.handshake_failures() as f64),
+    ),
+];
+
+impl Scrape<'_> {
+    fn accepted(&self) -> u64 {
+        self.total(|shard| &shard.connections_accepted)
+    }
+
+    fn closed(&self) -> u64 {
+        self.total_of_reasons(|shard| &shard.connections_closed)
+    }
+
+    fn refused(&self) -> u64 {
+        self.total_of_reasons(|shard| &shard.connections_refused)
+    }
+
+    fn handshake_failures(&self) -> u64 {
+        self.total_of_reasons(|shard| &shard.handshake_failures)
+    }
+}
+
+/// What the kernel counts at the relay's port, else what the shards do. Which
+/// one is decided at the start: a counter that changed its source would jump.
+fn network(
+    scrape: &Scrape<'_>,
+    kernel: fn(&Totals) -> u64,
+    shards: fn(&ShardStats) -> &Count,
+) -> Vec<Series> {
+    match scrape.sources.accounts.counts_rooms() {
+        true => single(kernel(&scrape.kernel.counted) as f64),
+        false => scrape.sum(shards),
+    }
+}

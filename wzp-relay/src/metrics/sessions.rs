@@ -1,0 +1,298 @@
+//! What is known of each session in a room. There may be any number of them, so
+//! the number of series is bounded: the oldest have them and keep them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::count::{Count, Measured};
+use super::distributions::Distributions;
+use crate::room::{SessionId, ShardIndex};
+
+/// Scrapes that still show a session after it ended.
+const SCRAPES_AFTER_END: u8 = 2;
+
+/// One session's numbers, written by its shard about once a second.
+#[derive(Debug, Default)]
+pub struct SessionCount {
+    /// Round trip of its path, in microseconds.
+    pub rtt_us: Measured,
+    /// Frames of it that did not come, of a million that it sent.
+    pub loss_ppm: Measured,
+    /// Interarrival jitter as it reports it, of the talker that fares worst.
+    pub jitter_us: Measured,
+    /// Voice waiting in its jitter buffer, of the talker with the most.
+    pub buffer_depth_ms: Measured,
+    /// Times its buffers had nothing to play, of all talkers it has heard.
+    pub underruns: Measured,
+    /// Times they threw voice away.
+    pub overruns: Measured,
+    /// Frames that came from it.
+    pub frames_received: Count,
+    /// Frames handed to its connection.
+    pub frames_forwarded: Count,
+}
+
+/// Who a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// As in the log.
+    pub id: SessionId,
+    /// Its room's name.
+    pub room: Arc<str>,
+    /// How others call it.
+    pub name: String,
+    /// Where its packets come from.
+    pub peer: SocketAddr,
+    /// The shard it sits on.
+    pub shard: ShardIndex,
+    /// When it entered the room.
+    pub joined_at: SystemTime,
+}
+
+/// A session's numbers at one instant. What was not measured is `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionReading {
+    /// Whose they are.
+    pub participant: Participant,
+    /// Round trip of its path.
+    pub rtt: Option<Duration>,
+    /// Share of its own frames that were lost on their way here, 0 to 1, during
+    /// the last minute.
+    pub loss: Option<f64>,
+    /// Interarrival jitter that it reports.
+    pub jitter: Option<Duration>,
+    /// Voice waiting in its jitter buffer.
+    pub buffer_depth: Option<Duration>,
+    /// Times the buffer had nothing to play.
+    pub underruns: Option<u64>,
+    /// Times it threw voice away.
+    pub overruns: Option<u64>,
+    /// Frames that came from it.
+    pub frames_received: u64,
+    /// Frames handed to its connection.
+    pub frames_forwarded: u64,
+}
+
+/// The sessions that have series, and how many have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionScrape {
+    /// The oldest first, then those that have ended.
+    pub shown: Vec<SessionReading>,
+    /// Sessions without series because of the cap.
+    pub dropped: usize,
+}
+
+/// A shard's hold on a session's entry, from [`SessionBook::open`] to
+/// [`SessionBook::close`].
+#[derive(Debug)]
+pub struct SessionHandle {
+    order: u64,
+    /// The numbers, written by the shard.
+    pub count: Arc<SessionCount>,
+}
+
+/// All sessions in rooms. Locked when one is seated, moves or ends and while
+/// somebody reads; never per packet.
+#[derive(Debug)]
+pub struct SessionBook {
+    /// What holds for all of them together.
+    pub distributions: Distributions,
+    max_series: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Sessions there have been.
+    opened: u64,
+    /// By age: those opened before come first.
+    open: BTreeMap<u64, Entry>,
+    /// Those that a scrape will still show, oldest end first.
+    ended: VecDeque<Ended>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    participant: Participant,
+    count: Arc<SessionCount>,
+    /// Whether a scrape has shown it.
+    shown: bool,
+}
+
+#[derive(Debug)]
+struct Ended {
+    last: SessionReading,
+    scrapes_left: u8,
+}
+
+impl Entry {
+    fn reading(&self) -> SessionReading {
+        let Self { participant, count, .. } = self;
+        let micros = |value: &Measured| value.get().map(Duration::from_micros);
+        SessionReading {
+            participant: participant.clone(),
+            rtt: micros(&count.rtt_us),
+            loss: count.loss_ppm.get().map(|ppm| ppm as f64 / 1e6),
+            jitter: micros(&count.jitter_us),
+            buffer_depth: count.buffer_depth_ms.get().map(Duration::from_millis),
+            underruns: count.underruns.get(),
+            overruns: count.overruns.get(),
+            frames_received: count.frames_received.get(),
+            frames_forwarded: count.frames_forwarded.get(),
+        }
+    }
+}
+
+impl SessionBook {
+    /// At most `max_series` sessions get series of their own.
+    pub fn new(max_series: usize) -> Self {
+        Self { distributions: Distributions::default(), max_series, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change leaves the state whole, so a panic elsewhere is no harm.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a session that was seated.
+    pub fn open(&self, participant: Participant) -> SessionHandle {
+        let count = Arc::new(SessionCount::default());
+        let mut state = self.state();
+        let order = state.opened;
+        state.opened += 1;
+        state.open.insert(order, Entry { participant, count: count.clone(), shown: false });
+        SessionHandle { order, count }
+    }
+
+    /// Notes that a session's packets come from another address.
+    pub fn moved(&self, handle: &SessionHandle, peer: SocketAddr) {
+        if let Some(entry) = self.state().open.get_mut(&handle.order) {
+            entry.participant.peer = peer;
+        }
+    }
+
+    /// Ends a session's entry.
+    pub fn close(&self, handle: &SessionHandle) {
+        let mut state = self.state();
+        let has_place = state.open.len() <= self.max_series;
+        let Some(entry) = state.open.remove(&handle.order) else { return };
+        if has_place || entry.shown {
+            let last = entry.reading();
+            state.ended.push_back(Ended { last, scrapes_left: SCRAPES_AFTER_END });
+        }
+        // Without a scrape they would grow for ever.
+        if state.ended.len() > self.max_series {
+            state.ended.pop_front();
+        }
+    }
+
+    /// The sessions that have series. Ended ones are shown a last time or two,
+    /// unless living ones need the place.
+    pub fn scrape(&self) -> SessionScrape {
+        let mut state = self.state();
+        let State { open, ended, .. } = &mut *state;
+        let living = open.values_mut().take(self.max_series).map(|entry| {
+            entry.shown = true;
+            entry.reading()
+        });
+        let mut shown: Vec<_> = living.collect();
+        let surplus = (shown.len() + ended.len()).saturating_sub(self.max_series);
+        ended.drain(..surplus);
+        shown.extend(ended.iter().map(|ended| ended.last.clone()));
+        ended.retain_mut(|ended| {
+            ended.scrapes_left -= 1;
+            ended.scrapes_left > 0
+        });
+        SessionScrape { shown, dropped: open.len().saturating_sub(self.max_series) }
+    }
+
+    /// All sessions in rooms now, the oldest first.
+    pub fn list(&self) -> Vec<SessionReading> {
+        self.state().open.values().map(Entry::reading).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(book: &SessionBook, number: u64) -> SessionHandle {
+        book.open(Participant {
+            id: SessionId(number),
+            room: "a".into(),
+            name: format!("client {number}"),
+            peer: ([10, 0, 0, 1], 4433).into(),
+            shard: 0,
+            joined_at: SystemTime::UNIX_EPOCH,
+        })
+    }
+
+    fn shown(book: &SessionBook) -> (Vec<u64>, usize) {
+        let SessionScrape { shown, dropped } = book.scrape();
+        (shown.iter().map(|reading| reading.participant.id.0).collect(), dropped)
+    }
+
+    #[test]
+    fn what_was_not_measured_is_absent() {
+        let book = SessionBook::new(9);
+        let handle = open(&book, 1);
+        let reading = &book.list()[0];
+        assert_eq!((reading.rtt, reading.loss, reading.underruns), (None, None, None));
+        handle.count.rtt_us.set(Some(80_500));
+        handle.count.loss_ppm.set(Some(50_000));
+        let reading = &book.list()[0];
+        assert_eq!((reading.rtt, reading.loss), (Some(Duration::from_micros(80_500)), Some(0.05)));
+        handle.count.loss_ppm.set(None);
+        assert_eq!(book.list()[0].loss, None);
+    }
+
+    #[test]
+    fn an_ended_session_is_shown_twice_with_its_last_values() {
+        let book = SessionBook::new(9);
+        let handle = open(&book, 1);
+        handle.count.frames_received.set(7);
+        book.close(&handle);
+        assert_eq!(book.list(), []);
+        for _ in 0..2 {
+            let SessionScrape { shown, .. } = book.scrape();
+            assert_eq!((shown.len(), shown[0].frames_received), (1, 7));
+        }
+        assert_eq!(shown(&book), (vec![], 0));
+    }
+
+    #[test]
+    fn the_oldest_have_series_and_living_ones_come_before_ended_ones() {
+        let book = SessionBook::new(2);
+        let handles: Vec<_> = (0..4).map(|number| open(&book, number)).collect();
+        assert_eq!(shown(&book), (vec![0, 1], 2));
+        book.close(&handles[3]);
+        assert_eq!(shown(&book), (vec![0, 1], 1), "one without series left none behind");
+        book.close(&handles[0]);
+        assert_eq!(shown(&book), (vec![1, 2], 0), "the next has its place");
+        book.close(&handles[1]);
+        assert_eq!(shown(&book), (vec![2, 1], 0));
+        assert_eq!(book.list().len(), 1);
+    }
+
+    #[test]
+    fn ended_sessions_are_bounded_without_any_scrape() {
+        let book = SessionBook::new(8);
+        for number in 0..1000 {
+            let handle = open(&book, number);
+            book.close(&handle);
+        }
+        assert_eq!(book.state().ended.len(), 8);
+        assert_eq!(shown(&book), ((992..1000).collect(), 0));
+    }
+
+    #[test]
+    fn the_list_knows_where_a_session_is_now() {
+        let book = SessionBook::new(1);
+        let handle = open(&book, 1);
+        let moved = ([10, 0, 0, 1], 4434).into();
+        book.moved(&handle, moved);
+        assert_eq!(book.list()[0].participant.peer, moved);
+    }
+}
