@@ -174,7 +174,7 @@ impl SessionBook {
     }
 
     /// Ends a session's entry.
-    pub fn close(&self, handle: &SessionHandle) {
+    pub fn close(&self, handle: SessionHandle) {
         let mut state = self.state();
         let has_place = state.open.len() <= self.max_series;
         let Some(entry) = state.open.remove(&handle.order) else { return };
@@ -253,7 +253,7 @@ mod tests {
         let book = SessionBook::new(9);
         let handle = open(&book, 1);
         handle.count.frames_received.set(7);
-        book.close(&handle);
+        book.close(handle);
         assert_eq!(book.list(), []);
         for _ in 0..2 {
             let SessionScrape { shown, .. } = book.scrape();
@@ -265,13 +265,13 @@ mod tests {
     #[test]
     fn the_oldest_have_series_and_living_ones_come_before_ended_ones() {
         let book = SessionBook::new(2);
-        let handles: Vec<_> = (0..4).map(|number| open(&book, number)).collect();
+        let [first, second, _third, last] = [0, 1, 2, 3].map(|number| open(&book, number));
         assert_eq!(shown(&book), (vec![0, 1], 2));
-        book.close(&handles[3]);
+        book.close(last);
         assert_eq!(shown(&book), (vec![0, 1], 1), "one without series left none behind");
-        book.close(&handles[0]);
+        book.close(first);
         assert_eq!(shown(&book), (vec![1, 2], 0), "the next has its place");
-        book.close(&handles[1]);
+        book.close(second);
         assert_eq!(shown(&book), (vec![2, 1], 0));
         assert_eq!(book.list().len(), 1);
     }
@@ -281,7 +281,7 @@ mod tests {
         let book = SessionBook::new(8);
         for number in 0..1000 {
             let handle = open(&book, number);
-            book.close(&handle);
+            book.close(handle);
         }
         assert_eq!(book.state().ended.len(), 8);
         assert_eq!(shown(&book), ((992..1000).collect(), 0));

@@ -492,7 +492,7 @@ impl Shard {
         distributions.connection.observe(self.now.duration_since(session.began));
         session.show_vitals(self.now, distributions);
         if let Some(vitals) = session.vitals.take() {
-            self.shared.sessions.close(&vitals.handle);
+            self.shared.sessions.close(vitals.handle);
         }
         let remote = session.connection.remote_address().ip().to_canonical();
         match session.seat() {

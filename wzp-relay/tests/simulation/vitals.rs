@@ -81,6 +81,23 @@ fn round_trip_is_that_of_the_path() {
 }
 
 #[test]
+fn round_trip_of_a_new_path_is_measured_and_not_guessed() {
+    let mut world = pair(7, Duration::from_millis(40));
+    world.start_talking(0, FRAME);
+    world.start_talking(1, FRAME);
+    world.run_for(Duration::from_secs(3));
+    world.move_to(0, [10, 9, 9, 9].into());
+    for _ in 0..200 {
+        world.run_for(Duration::from_millis(10));
+        let ms = rtt_ms(&world, 0);
+        assert!((ms - 80.0).abs() <= 5.0, "{ms} ms");
+    }
+    let rtt = world.shared.sessions.distributions.rtt.reading();
+    let within = rtt.bounds.iter().position(|bound| *bound == 0.1).unwrap();
+    assert_eq!(rtt.counts[within], *rtt.counts.last().unwrap(), "{rtt:?}");
+}
+
+#[test]
 fn round_trip_of_a_silent_pair_is_measured_by_each_ping() {
     let mut world = pair(4, Duration::from_millis(40));
     world.run_for(Duration::from_secs(1));

@@ -167,9 +167,13 @@ impl World {
     /// A NAT between a client and the relay forgets: packets come from another
     /// port from now on, and answers to the old one are lost.
     pub(crate) fn rebind(&mut self, client: usize) {
-        let old = self.clients[client].address;
-        self.by_address.remove(&old);
-        self.clients[client].address = self.fresh_port(old.ip(), client);
+        self.move_to(client, self.clients[client].address.ip());
+    }
+
+    /// A client goes on from another host's address, with another network.
+    pub(crate) fn move_to(&mut self, client: usize, host: IpAddr) {
+        self.by_address.remove(&self.clients[client].address);
+        self.clients[client].address = self.fresh_port(host, client);
     }
 
     fn fresh_port(&mut self, host: IpAddr, client: usize) -> SocketAddr {

@@ -1,4 +1,5 @@
-//! UDP packets that vanish inside a namespace, in the kernel, at random.
+//! UDP packets that vanish inside a namespace, in the kernel, at random or by
+//! number.
 //!
 //! They are dropped where they come in, never where they go out: a filter on
 //! the way out returns an error to the sender, which no real network does.
@@ -18,14 +19,31 @@ use crate::netns::Namespace;
 /// # Errors
 /// nftables is missing, or the kernel has no random numbers for it.
 pub fn incoming(namespace: &Namespace, permille: u16, from: Option<IpAddr>) -> Result<()> {
-    let source = match from {
-        Some(IpAddr::V4(address)) => format!("ip saddr {address}"),
-        Some(IpAddr::V6(address)) => format!("ip6 saddr {address}"),
-        None => String::new(),
-    };
+    let source = from.map_or_else(String::new, source);
     let drop = format!("{source} meta l4proto udp numgen random mod 1000 < {permille} drop");
+    add(namespace, &drop)
+}
+
+/// Drops exactly every `nth` packet that carries voice from one address: those
+/// that are longer than an acknowledgement and shorter than a handshake's.
+///
+/// # Errors
+/// nftables is missing.
+pub fn every_nth_voice(namespace: &Namespace, nth: u16, from: IpAddr) -> Result<()> {
+    let source = source(from);
+    add(namespace, &format!("{source} udp length 90-1000 numgen inc mod {nth} 0 drop"))
+}
+
+fn source(from: IpAddr) -> String {
+    match from {
+        IpAddr::V4(address) => format!("ip saddr {address}"),
+        IpAddr::V6(address) => format!("ip6 saddr {address}"),
+    }
+}
+
+fn add(namespace: &Namespace, rule: &str) -> Result<()> {
     let hook = "type filter hook input priority 0;";
-    nft(namespace, &format!("table inet wzp {{ chain in {{ {hook}\n{drop}\n}}\n}}\n"))
+    nft(namespace, &format!("table inet wzp {{ chain in {{ {hook}\n{rule}\n}}\n}}\n"))
 }
 
 fn nft(namespace: &Namespace, rules: &str) -> Result<()> {
