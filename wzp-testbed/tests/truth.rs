@@ -107,6 +107,9 @@ fn round_trip_is_what_the_path_takes() {
     loopback.stop();
 }
 
+/// A name, labels and the value expected.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 #[test]
 fn counts_are_those_of_the_clients() {
     let loopback = Loopback::new(&[]);
@@ -127,7 +130,7 @@ fn counts_are_those_of_the_clients() {
 
     let connections = "wraith_connection_duration_seconds_count";
     let all = ("le", "+Inf");
-    let cases: [(&str, &[(&str, &str)], f64); 10] = [
+    let cases: [Case<'_>; 10] = [
         ("wzp_relay_media_packets_forwarded_total", &[], 2.0 * sent as f64),
         ("wzp_relay_packets_forwarded_total", &[("room", "truth")], 2.0 * sent as f64),
         ("wraith_connections_total", &[], 4.0),
