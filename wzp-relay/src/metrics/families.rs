@@ -48,6 +48,7 @@ impl Source for Exported {
             kernel: sources.accounts.reader().statistics(),
             flows,
             sessions,
+            connections: wraith::Connections::read(&sources.shards),
             receive_drops: sources.receive_drops.total(),
             health: self.health.report(),
         }
@@ -62,6 +63,7 @@ struct Scrape<'a> {
     /// Those of sessions that have series.
     flows: Vec<Flow>,
     sessions: SessionScrape,
+    connections: wraith::Connections,
     receive_drops: Option<u64>,
     health: Report,
 }
@@ -70,12 +72,6 @@ impl Scrape<'_> {
     /// One number of all shards together.
     fn total(&self, of: impl Fn(&ShardStats) -> &Count) -> u64 {
         self.sources.shards.iter().map(|stats| of(stats).get()).sum()
-    }
-
-    /// All reasons of a set and all shards together.
-    fn total_of_reasons<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>) -> u64 {
-        let shards = self.sources.shards.iter();
-        shards.flat_map(|stats| of(stats).iter()).map(|(_, count)| count).sum()
     }
 
     /// The sum of one number over all shards.

@@ -2,10 +2,13 @@
 //! rules and alerts find them under these names. Transfers, cryptography,
 //! obfuscation and discovery are none of a relay's work.
 
+use std::sync::Arc;
+
 use super::session::all;
 use super::{Family, Scrape, Series, counter, gauge, histogram, single};
 use crate::kernel::Totals;
 use crate::metrics::count::Count;
+use crate::metrics::reason::{PerReason, Reason};
 use crate::metrics::stats::ShardStats;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -36,17 +39,18 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     gauge("wraith_connections_active", "Connections that are not over", |scrape| {
-        single(scrape.accepted().saturating_sub(scrape.closed()) as f64)
+        let Connections { closed, accepted, .. } = scrape.connections;
+        single(accepted.saturating_sub(closed) as f64)
     }),
     counter(
         "wraith_connections_total",
         "Connections that were attempted, those that were refused included",
-        |scrape| single((scrape.accepted() + scrape.refused()) as f64),
+        |scrape| single((scrape.connections.accepted + scrape.connections.refused) as f64),
     ),
     counter(
         "wraith_connections_failed_total",
         "Connections that were refused or ended before their QUIC handshake was done",
-        |scrape| single((scrape.refused() + scrape.handshake_failures()) as f64),
+        |scrape| single((scrape.connections.unfinished + scrape.connections.refused) as f64),
     ),
     histogram(
         "wraith_connection_duration_seconds",
@@ -68,26 +72,35 @@ pub(super) const FAMILIES: &[Family] = &[
     counter(
         "wraith_handshake_failures_total",
         "QUIC handshakes that were begun and not completed; wzp_relay_handshake_failures_total has the reasons",
-        |scrape| single(scrape.handshake_failures() as f64),
+        |scrape| single(scrape.connections.unfinished as f64),
     ),
 ];
 
-impl Scrape<'_> {
-    fn accepted(&self) -> u64 {
-        self.total(|shard| &shard.connections_accepted)
-    }
+/// What became of connections, read once: shares of each other never exceed 1.
+#[derive(Clone, Copy)]
+pub(super) struct Connections {
+    /// Ended before their QUIC handshake was done.
+    unfinished: u64,
+    closed: u64,
+    refused: u64,
+    accepted: u64,
+}
 
-    fn closed(&self) -> u64 {
-        self.total_of_reasons(|shard| &shard.connections_closed)
+impl Connections {
+    /// Ends before beginnings: those that come meanwhile are in neither.
+    pub(super) fn read(shards: &[Arc<ShardStats>]) -> Self {
+        Self {
+            unfinished: total(shards, |stats| &stats.handshake_failures),
+            closed: total(shards, |stats| &stats.connections_closed),
+            refused: total(shards, |stats| &stats.connections_refused),
+            accepted: shards.iter().map(|stats| stats.connections_accepted.get()).sum(),
+        }
     }
+}
 
-    fn refused(&self) -> u64 {
-        self.total_of_reasons(|shard| &shard.connections_refused)
-    }
-
-    fn handshake_failures(&self) -> u64 {
-        self.total_of_reasons(|shard| &shard.handshake_failures)
-    }
+/// All reasons of a set and all shards together.
+fn total<R: Reason>(shards: &[Arc<ShardStats>], of: fn(&ShardStats) -> &PerReason<R>) -> u64 {
+    shards.iter().flat_map(|stats| of(stats).iter()).map(|(_, count)| count).sum()
 }
 
 /// What the kernel counts at the relay's port, else what the shards do. Which
