@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use wzp_testbed::client::{Client, Launch as ClientLaunch};
 use wzp_testbed::impair::loss;
 use wzp_testbed::impair::proxy::{Impairment, Proxy};
 use wzp_testbed::loopback::Loopback;
-use wzp_testbed::metrics::Scrape;
+use wzp_testbed::metrics::{Sample, Scrape};
 use wzp_testbed::netns::Network;
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
 use wzp_testbed::{binaries, skip};
@@ -18,7 +19,7 @@ use wzp_testbed::{binaries, skip};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Scrapes until `holds`; gives that scrape.
-fn scrape_until(relay: &Relay<'_>, what: &str, holds: impl Fn(&Scrape) -> bool) -> Scrape {
+fn scrape_until(relay: &Relay<'_>, what: &str, mut holds: impl FnMut(&Scrape) -> bool) -> Scrape {
     let deadline = Instant::now() + LIMIT;
     loop {
         let scrape = relay.scrape().unwrap();
@@ -36,10 +37,13 @@ fn sessions(scrape: &Scrape) -> Vec<String> {
     samples.map(|sample| format!("{} {:?} {}", sample.name, sample.labels, sample.value)).collect()
 }
 
-/// The values of a family's series, one for each session.
+/// A family's series, one for each session.
+fn samples<'a>(scrape: &'a Scrape, name: &'a str) -> impl Iterator<Item = &'a Sample> {
+    scrape.samples.iter().filter(move |sample| sample.name == name)
+}
+
 fn values(scrape: &Scrape, name: &str) -> Vec<f64> {
-    let samples = scrape.samples.iter().filter(|sample| sample.name == name);
-    samples.map(|sample| sample.value).collect()
+    samples(scrape, name).map(|sample| sample.value).collect()
 }
 
 #[test]
@@ -80,6 +84,9 @@ fn loss_is_what_the_kernel_dropped_on_the_way() {
 
 #[test]
 fn round_trip_is_what_the_path_takes() {
+    // As far as it is allowed: a compiler that runs beside the test would lengthen
+    // the path. Child processes and the proxy inherit it.
+    let _ = rustix::process::nice(-10);
     let loopback = Loopback::new(&[]);
     let way = Impairment { delay: Duration::from_millis(40), ..Impairment::default() };
     let relay = loopback.relay();
@@ -87,9 +94,16 @@ fn round_trip_is_what_the_path_takes() {
     let launch = |name| ClientLaunch { relay: proxy.address(), ..loopback.client("truth", name) };
     let talker = Client::start(&launch("talker"), &["--send-tone", "60"]).unwrap();
     let listener = Client::start(&launch("listener"), &[]).unwrap();
+    // Each at some time: a machine that is busy makes them longer for a while.
+    let mut measured = BTreeSet::new();
     let scrape = scrape_until(relay, "round trips of 80 ms", |scrape| {
-        let rtts = values(scrape, "wzp_relay_session_rtt_ms");
-        rtts.len() == 2 && rtts.iter().all(|ms| (ms - 80.0).abs() <= 3.0)
+        for sample in samples(scrape, "wzp_relay_session_rtt_ms") {
+            assert!(sample.value >= 77.0, "shorter than the path: {} ms", sample.value);
+            if sample.value <= 83.0 {
+                measured.insert(sample.labels["session_id"].clone());
+            }
+        }
+        measured.len() == 2
     });
     println!("{:?}", sessions(&scrape));
     let scrape = scrape_until(relay, "the listener's report", |scrape| {
