@@ -99,6 +99,10 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
     let site = Site::with_metrics(&settings, PROGRAM, health, scrapes);
     tokio::spawn(http::serve(listener, site, traffic, web_config));
+    // Who reads the announcement may ask at once whether the relay is ready.
+    while sources.is_starting() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     announce(listening, metrics_at, &identity)?;
     info!(%listening, metrics = %metrics_at, shards = count, fingerprint = %identity.fingerprint(), "ready");
 

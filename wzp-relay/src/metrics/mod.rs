@@ -25,6 +25,7 @@ pub use families::{catalogue, registry};
 use rooms::RoomCounts;
 use sessions::SessionBook;
 use stats::ShardStats;
+use turn::TurnState;
 
 /// A count that something outside this crate keeps.
 pub type ExternalCount = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -58,5 +59,10 @@ impl Sources {
     /// Whether new sessions are taken in.
     pub fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether a shard has not come to its first turn.
+    pub fn is_starting(&self) -> bool {
+        self.shards.iter().any(|shard| shard.turn.state() == TurnState::NotBegun)
     }
 }
