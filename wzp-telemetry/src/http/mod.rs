@@ -7,7 +7,6 @@ mod front;
 mod serve;
 mod site;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // A test that cannot go on should stop.
 mod testing;
 mod tls;
 pub(crate) mod traffic;
