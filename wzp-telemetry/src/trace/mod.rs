@@ -137,7 +137,7 @@ impl Trace {
     /// None while traces are off, so that spans are not even made.
     pub fn layer(&self) -> Option<BoxedLayer> {
         let tracer = self.provider.as_ref()?.tracer("tracing");
-        // Spans of the libraries that send traces would have no end.
+        // To send spans makes spans in the libraries that do it, without end.
         let own = |about: &Metadata<'_>| about.is_span() && about.target().starts_with("wzp_");
         let layer = tracing_opentelemetry::layer()
             .with_tracer(tracer)
