@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import ssl
 import sys
 
@@ -79,7 +80,7 @@ class Client(QuicConnectionProtocol):
             self.fail("the relay's certificate is not the pinned one")
             return
         self.stream = self._quic.get_next_available_stream_id()
-        self.send_control(wzp.hello(self.options.room, self.options.name))
+        self.send_control(wzp.hello(self.options.room, self.options.name, self.options.token))
 
     def send_control(self, data):
         self._quic.send_stream_data(self.stream, data)
@@ -247,6 +248,7 @@ def main():
     parser.add_argument("relay", help="host:port")
     parser.add_argument("--room", required=True)
     parser.add_argument("--name", default="python")
+    parser.add_argument("--token", default=os.environ.get("WZP_TOKEN", ""))
     parser.add_argument("--pin", required=True, help="the certificate's SHA-256, hexadecimal")
     parser.add_argument("--tone-hz", type=float, default=440.0)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to send")

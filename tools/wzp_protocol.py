@@ -91,8 +91,8 @@ def framed(kind, body):
     return varint(len(message)) + message
 
 
-def hello(room, name):
-    fields = [(1, ROLE_PARTICIPANT), (2, "wzp-python"), (3, room), (4, name)]
+def hello(room, name, token=""):
+    fields = [(1, ROLE_PARTICIPANT), (2, "wzp-python"), (3, room), (4, name), (6, token)]
     return framed(HELLO, encode(fields))
 
 

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wzp_proto::control::{
-    ClientMessage, MAX_NAME_BYTES, MAX_ROOM_BYTES, RelayMessage, client_message,
+    ClientMessage, MAX_NAME_BYTES, MAX_ROOM_BYTES, MAX_TOKEN_BYTES, RelayMessage, client_message,
 };
 use wzp_proto::framing::{Deframer, FramingError, encode};
 
@@ -57,6 +57,7 @@ fn check_client(message: ClientMessage) {
     if let Ok(Some(client_message::Message::Hello(hello))) = message.checked() {
         assert!((1..=MAX_ROOM_BYTES).contains(&hello.room.len()));
         assert!(hello.name.len() <= MAX_NAME_BYTES);
+        assert!(hello.token.len() <= MAX_TOKEN_BYTES);
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Hello, MemberJoined, MemberLeft, MemberMuted, Notice, Pong, Role, SenderFeedback,
-    client_message, notice, relay_message, sender_id,
+    Draining, Grant, Hello, MemberJoined, MemberLeft, MemberMuted, Notice, Pong, Role,
+    SenderFeedback, client_message, notice, relay_message, sender_id,
 };
 use wzp_transport::join::{self, ControlReceiver, Ended, JoinError, Joined};
 
@@ -90,6 +90,7 @@ async fn enter(options: &Options) -> Result<Entered, Failure> {
         room: options.room.clone(),
         name: options.name.clone(),
         muted: !options.has_voice(),
+        token: options.token.read()?,
     };
     let session = join::join(&options.relay, options.trust.trust(), hello).await.map_err(fail)?;
     match check(&session) {
@@ -148,6 +149,8 @@ struct Call<'a> {
     /// When a draining relay is left at the latest.
     drain_at: Option<Instant>,
     feedback: Option<Feedback>,
+    /// What the relay lets this client do; everything if it does not say.
+    grant: Option<Grant>,
     /// Kinds of notices already shown.
     noticed: Vec<notice::Code>,
 }
@@ -173,6 +176,7 @@ impl<'a> Call<'a> {
             joined_at,
             drain_at: None,
             feedback: None,
+            grant: welcome.grant,
             noticed: Vec::new(),
         }
     }
@@ -238,6 +242,12 @@ impl<'a> Call<'a> {
             "joined room '{room}' at {relay} as member {}: {others}",
             self.sender_id
         ));
+        if self.grant.is_some_and(|grant| !grant.listen) {
+            self.terminal.event("the token does not let you hear the others");
+        }
+        if self.grant.is_some_and(|grant| !grant.publish) {
+            self.terminal.event("the token does not let you talk");
+        }
     }
 
     /// Begins to send, or just to listen, if those waited for are here.
@@ -342,6 +352,7 @@ impl<'a> Call<'a> {
             Message::MemberMuted(muted) => self.member_muted(&muted),
             Message::SenderFeedback(feedback) => self.heard_of(&feedback),
             Message::Draining(draining) => self.draining(draining),
+            Message::Resumed(_) => self.resumed(),
             Message::Notice(notice) => self.notice(&notice),
             Message::Welcome(_) => return Err("a second Welcome".to_owned()),
         }
@@ -387,6 +398,15 @@ impl<'a> Call<'a> {
             "the relay is going to stop within {:.1} s; join another relay",
             deadline.as_secs_f64()
         ));
+    }
+
+    fn resumed(&mut self) {
+        self.drain_at = None;
+        // Who stays for a given time was only going to leave because of the relay.
+        if matches!(self.stage, Stage::Lingering(_)) && self.options.duration.is_some() {
+            self.stage = Stage::Staying;
+        }
+        self.terminal.event(format_args!("the relay goes on; there is no need to leave it"));
     }
 
     /// A relay repeats itself once a second while it drops something; people

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::builder::styling::Styles;
 use clap::{ArgAction, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser};
-use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room};
+use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room, check_token};
 use wzp_transport::address::RelayAddress;
 use wzp_transport::identity::Fingerprint;
 use wzp_transport::trust::Trust;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::load::LoadOptions;
 
 /// What the program is to do.
@@ -63,6 +63,31 @@ impl TrustOptions {
             None if self.insecure => Trust::Insecure,
             None => Trust::WebPki,
         }
+    }
+}
+
+/// What proves that a client may join.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TokenOptions {
+    /// The token that the relay asks for. Others on this machine can see it
+    /// among the arguments: better give it in the variable, or in a file.
+    #[arg(long, value_name = "TOKEN", env = "WZP_TOKEN", hide_env_values = true, value_parser = token)]
+    pub(crate) token: Option<String>,
+
+    /// Read the token from this file, whatever else gives one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl TokenOptions {
+    /// The token, or an empty one.
+    pub(crate) fn read(&self) -> Result<String, Failure> {
+        let Some(path) = &self.token_file else {
+            return Ok(self.token.clone().unwrap_or_default());
+        };
+        let failure = |reason: String| Failure::Token { path: path.clone(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+        token(text.trim()).map_err(|error| failure(error.to_string()))
     }
 }
 
@@ -138,6 +163,9 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) trust: TrustOptions,
 
+    #[command(flatten)]
+    pub(crate) token: TokenOptions,
+
     /// Send next to nothing while the voice is silent.
     #[arg(long)]
     pub(crate) dtx: bool,
@@ -172,6 +200,10 @@ fn name(text: &str) -> Result<String, Invalid> {
         return Err(Invalid::NameTooLong(text.len()));
     }
     Ok(text.to_owned())
+}
+
+fn token(text: &str) -> Result<String, Invalid> {
+    check_token(text).map(|()| text.to_owned())
 }
 
 /// A year: long enough for anyone, short enough for every clock.
@@ -211,7 +243,7 @@ mod tests {
     #[test]
     fn help_lists_every_exit_code() {
         let help = Cli::command().render_long_help().to_string();
-        for code in [0, 2, 3, 4, 5, 6, 7, 8] {
+        for code in [0, 2, 3, 4, 5, 6, 7, 8, 9] {
             assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wzp_media::recording::RecordingError;
 use wzp_media::wav::WavError;
+use wzp_proto::close::CloseCode;
 use wzp_transport::address::RelayAddress;
 use wzp_transport::join::{Ended, JoinError};
 
@@ -34,10 +35,11 @@ exits! {
     Usage = 2, "wrong usage";
     Connect = 3, "cannot connect: unknown host, no answer, connection refused";
     Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";
-    Refused = 5, "refused by the relay: room or server full, draining, malformed";
+    Refused = 5, "refused by the relay: room or server full, draining, malformed, nobody can check the token";
     Lost = 6, "the session was lost in the middle";
     Local = 7, "a file or a sound device of this machine does not work";
     MembersMissing = 8, "waited in vain for the members of --wait-for";
+    Token = 9, "the token is missing, wrong, over, or not for this room";
 }
 
 impl Exit {
@@ -47,6 +49,10 @@ impl Exit {
             JoinError::Trust(_) | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => {
                 Self::Identity
             }
+            JoinError::Ended(Ended::Closed {
+                code: CloseCode::BadToken | CloseCode::TokenExpired | CloseCode::NotAllowed,
+                ..
+            }) => Self::Token,
             JoinError::Ended(Ended::Closed { .. }) => Self::Refused,
             _ => Self::Connect,
         }
@@ -84,6 +90,9 @@ pub(crate) enum Failure {
         waited.as_secs_f64()
     )]
     MembersMissing { wanted: u16, present: usize, waited: Duration },
+    /// There is no token in the file.
+    #[error("cannot read the token from '{}': {reason}", path.display())]
+    Token { path: PathBuf, reason: String },
     /// A WAV file cannot be sent.
     #[error("cannot send the file: {0}")]
     Source(WavError),
@@ -116,9 +125,14 @@ impl Failure {
         match self {
             Self::Join { source, .. } => Exit::of(source),
             Self::Interrupted(_) => Exit::Connect,
-            Self::Lost { .. } | Self::Drained { .. } => Exit::Lost,
+            Self::Lost { source, .. } => match Exit::of(source) {
+                Exit::Token => Exit::Token,
+                _ => Exit::Lost,
+            },
+            Self::Drained { .. } => Exit::Lost,
             Self::MembersMissing { .. } => Exit::MembersMissing,
-            Self::Source(_)
+            Self::Token { .. }
+            | Self::Source(_)
             | Self::Recording(_)
             | Self::RecordingStopped(_)
             | Self::RecordingOverSource(_)

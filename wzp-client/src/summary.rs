@@ -62,7 +62,8 @@ impl End {
             Failure::Drained { .. } => Self::Draining,
             Failure::MembersMissing { .. } => Self::MembersMissing,
             Failure::Join { .. } | Failure::Interrupted(_) | Failure::Lost { .. } => Self::Lost,
-            Failure::Source(_)
+            Failure::Token { .. }
+            | Failure::Source(_)
             | Failure::Recording(_)
             | Failure::RecordingStopped(_)
             | Failure::RecordingOverSource(_)

@@ -11,8 +11,8 @@ use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, welcome};
 use serde_json::Value;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Member, MemberJoined, MemberLeft, MemberMuted, Notice, Ping, SenderFeedback, Welcome,
-    client_message, relay_message::Message,
+    Draining, Member, MemberJoined, MemberLeft, MemberMuted, Notice, Ping, Resumed, SenderFeedback,
+    Welcome, client_message, relay_message::Message,
 };
 use wzp_proto::media::{CLOCK_HZ, MediaHeader};
 
@@ -106,6 +106,42 @@ fn refusals_are_told_in_the_relays_words() {
         assert!(message.contains("no place\u{fffd}[2J for you here"), "{message}");
         assert!(output.stdout.is_empty(), "no session, no summary");
     }
+}
+
+#[test]
+fn tokens_are_shown_to_the_relay_and_their_refusals_have_their_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "secret\n").unwrap();
+    let file = file.to_str().unwrap();
+    let cases: [(&[&str], CloseCode, i32); 4] = [
+        (&["--token", "secret"], CloseCode::BadToken, 9),
+        (&["--token-file", file], CloseCode::NotAllowed, 9),
+        (&["--token", "other", "--token-file", file], CloseCode::TokenExpired, 9),
+        (&["--token", "secret"], CloseCode::AuthUnavailable, 5),
+    ];
+    for (arguments, code, exit) in cases {
+        let relay = Relay::start(move |client: Client| async move {
+            let sentence = client.hello.token.clone() + " seen";
+            client.close(code, &sentence);
+        });
+        let output = client(&relay, arguments);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(exit), "{message}");
+        assert!(message.contains(code.name()) && message.contains("secret seen"), "{message}");
+    }
+}
+
+#[test]
+fn a_token_that_expires_in_the_middle_has_the_exit_code_of_tokens() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        client.connection.read_datagram().await.unwrap();
+        client.close(CloseCode::TokenExpired, "its time is over");
+    });
+    let output = client(&relay, &["--send-tone", "60", "--json"]);
+    assert_eq!(output.status.code(), Some(9), "{}", error(&output));
+    assert_eq!(summary(&output)["end"], "lost");
 }
 
 #[test]
@@ -434,6 +470,22 @@ fn draining_relays_are_left_in_time() {
         assert_eq!(summary(&output)["end"], end);
         assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
     }
+}
+
+#[test]
+fn a_relay_that_goes_on_is_not_left() {
+    let relay = Relay::start(move |mut client: Client| async move {
+        client.welcome(welcome()).await;
+        client.send(Message::Draining(Draining { deadline_ms: 700 })).await;
+        client.send(Message::Resumed(Resumed {})).await;
+        client.connection.closed().await
+    });
+    let output = client(&relay, &["--duration", "1.2", "--json"]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("the relay goes on"), "{text}");
+    assert_eq!(summary(&output)["end"], "duration");
+    assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
 }
 
 #[test]

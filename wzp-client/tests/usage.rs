@@ -21,12 +21,14 @@ fn first_paragraph(output: &Output) -> String {
 fn wrong_arguments() {
     let long_room = "r".repeat(129);
     let long_name = "n".repeat(129);
-    let cases: [(&[&str], &str); 20] = [
+    let long_token = "t".repeat(8193);
+    let cases: [(&[&str], &str); 21] = [
         (&[], "<RELAY>"),
         (&["relay.example"], "--room"),
         (&["--room", "", "relay.example"], "the room name is empty"),
         (&["--room", &long_room, "relay.example"], "the room name has 129 bytes"),
         (&["--room", "a", "--name", &long_name, "relay.example"], "the display name has 129 bytes"),
+        (&["--room", "a", "--token", &long_token, "relay.example"], "the token has 8193 bytes"),
         (&["--room", "a", "https://relay.example"], "expected host:port"),
         (&["--room", "a", "relay:0"], "expected host:port"),
         (&["--room", "a", "--pin", "nonsense", "relay.example"], "SHA-256 fingerprint"),

@@ -50,6 +50,16 @@ codes! {
     DatagramsRequired = 10, "datagrams_required";
     /// Control messages came faster than the limit.
     TooManyMessages = 11, "too_many_messages";
+    /// The token is missing, or is none that the relay accepts.
+    BadToken = 12, "bad_token";
+    /// The token's time is over, at the join or in the middle of the call.
+    TokenExpired = 13, "token_expired";
+    /// The token is good, but not for this.
+    NotAllowed = 14, "not_allowed";
+    /// What decides about tokens did not answer.
+    AuthUnavailable = 15, "auth_unavailable";
+    /// An operator of the relay ended the session.
+    Kicked = 16, "kicked";
 }
 
 impl CloseCode {

@@ -23,6 +23,9 @@ pub const MAX_NAME_BYTES: usize = 128;
 /// Longest software name, in bytes of UTF-8.
 pub const MAX_SOFTWARE_BYTES: usize = 128;
 
+/// Longest token, in bytes of UTF-8.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
 /// Most senders that one receiver report may speak of: with every field at its
 /// largest they still fit a message of 16 KiB, the least a relay accepts.
 pub const MAX_REPORT_SOURCES: usize = 300;
@@ -65,6 +68,9 @@ pub enum Invalid {
     /// The software name is too long.
     #[error("the software name has {0} bytes; it takes at most {MAX_SOFTWARE_BYTES}")]
     SoftwareTooLong(usize),
+    /// The token is too long.
+    #[error("the token has {0} bytes; it takes at most {MAX_TOKEN_BYTES}")]
+    TokenTooLong(usize),
     /// The role is none of those in the schema.
     #[error("role {0} is not known here; this relay knows 1 (participant)")]
     Role(i32),
@@ -115,7 +121,18 @@ fn check_hello(hello: &Hello) -> Result<(), Invalid> {
     if hello.software.len() > MAX_SOFTWARE_BYTES {
         return Err(Invalid::SoftwareTooLong(hello.software.len()));
     }
-    Ok(())
+    check_token(&hello.token)
+}
+
+/// The bounds of a token, for whoever takes one from a user.
+///
+/// # Errors
+/// [`Invalid::TokenTooLong`].
+pub const fn check_token(token: &str) -> Result<(), Invalid> {
+    match token.len() {
+        0..=MAX_TOKEN_BYTES => Ok(()),
+        long => Err(Invalid::TokenTooLong(long)),
+    }
 }
 
 fn check_report(report: &ReceiverReport) -> Result<(), Invalid> {
@@ -176,6 +193,11 @@ mod tests {
             (
                 Message::Hello(Hello { software: "s".repeat(129), ..hello() }),
                 Err(Invalid::SoftwareTooLong(129)),
+            ),
+            (Message::Hello(Hello { token: "t".repeat(8192), ..hello() }), Ok(())),
+            (
+                Message::Hello(Hello { token: "t".repeat(8193), ..hello() }),
+                Err(Invalid::TokenTooLong(8193)),
             ),
             (Message::Hello(Hello { role: 0, ..hello() }), Err(Invalid::Role(0))),
             (Message::Hello(Hello { role: 7, ..hello() }), Err(Invalid::Role(7))),

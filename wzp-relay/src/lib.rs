@@ -8,9 +8,13 @@
 //! * [`net`]: sockets and threads around the shards
 //! * [`kernel`]: counting packets in the kernel
 //! * [`metrics`]: every family and its source
+//! * [`auth`]: who may join
+//! * [`audit`]: what the audit log tells
 //! * [`admin`]: start, drain, end, and HTTP
 
 pub mod admin;
+pub mod audit;
+pub mod auth;
 pub mod config;
 pub mod kernel;
 pub mod metrics;

@@ -1,70 +1,63 @@
 //! The relay daemon: command line, configuration, run.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use hyper::Method;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
-use tracing_subscriber::EnvFilter;
-use wzp_relay::admin::flows::show;
-use wzp_relay::admin::serve::serve;
-use wzp_relay::admin::socket::ask;
+use anyhow::Result;
+use tokio::runtime::Runtime;
+use wzp_relay::admin::ctl;
+use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
 use wzp_relay::config::{AuditCommand, Cli, Command, Config};
 use wzp_telemetry::audit::{self, Verified};
+use wzp_telemetry::{log, trace};
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
-    // A thread of its own writes, and what stderr does not take in time is
-    // dropped and counted: a log that is stuck must not stop the media.
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
-    let log_lines_dropped = writer.error_counter();
-    // Strangers can make quinn-proto warn once per packet.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,quinn_proto=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let result = run(&cli, log_lines_dropped);
-    drop(guard);
-    match result {
+    match run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wzp-relay: {error:#}");
-            ExitCode::FAILURE
+            ctl::exit_code(&error).into()
         }
     }
 }
 
-fn run(cli: &Cli, log_lines_dropped: ErrorCounter) -> anyhow::Result<()> {
+fn run(cli: Cli) -> Result<()> {
+    // It has to work with a configuration that does not.
     if let Some(Command::Config(command)) = &cli.command {
-        return command.run(cli, &mut std::io::stdout().lock());
+        return command.run(&cli, &mut std::io::stdout().lock());
     }
-    let config = Config::load(cli)?;
+    let config = Config::load(&cli)?;
     // Media has threads of its own; this runtime only carries the control plane.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let socket = config.relay.admin_socket();
-    let block =
-        |method, ip| async move { ask(&socket, method, &format!("/block/{ip}")).await.map(|_| ()) };
     match cli.command.clone() {
-        Some(Command::Flows(options)) => {
-            runtime.block_on(show(&config.relay.admin_socket(), options))
+        Some(Command::Ctl { command }) => {
+            runtime.block_on(ctl::run(&config.relay.admin_socket(), command))
         }
-        Some(Command::Block { ip }) => runtime.block_on(block(Method::PUT, ip)),
-        Some(Command::Unblock { ip }) => runtime.block_on(block(Method::DELETE, ip)),
         Some(Command::Audit(AuditCommand::Verify { file })) => {
-            verify(&file.unwrap_or_else(|| config.relay.state_dir.join("audit.log")))
+            let own = || config.relay.state_dir.join(AUDIT_FILE);
+            verify(&file.or(config.audit.file.clone()).unwrap_or_else(own))
         }
-        Some(Command::Config(_)) | None => runtime
-            .block_on(serve(config, Arc::new(move || log_lines_dropped.dropped_lines() as u64))),
+        Some(Command::Config(_)) | None => relay(&runtime, cli, config),
     }
+}
+
+fn relay(runtime: &Runtime, cli: Cli, config: Config) -> Result<()> {
+    let sender = trace::Sender {
+        name: "wzp-relay",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: config.relay.listen.to_string(),
+    };
+    let trace = {
+        // It sends in this runtime.
+        let _entered = runtime.enter();
+        trace::start(&config.tracing, &sender)?
+    };
+    let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
+    runtime.block_on(serve(Start { cli, config, log, trace }))
 }
 
 /// Says that an audit log is intact, or fails with its first bad line.
-fn verify(path: &Path) -> anyhow::Result<()> {
+fn verify(path: &Path) -> Result<()> {
     let Verified { records, first, last, previous, last_hash } = audit::verify(path)?;
     if records == 0 {
         println!("no records");

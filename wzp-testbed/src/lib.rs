@@ -23,6 +23,7 @@ pub mod netns;
 pub mod process;
 pub mod python;
 pub mod relay;
+pub mod service;
 pub mod skip;
 pub mod speech;
 pub mod tone;

@@ -2,7 +2,7 @@
 //! that need no network of their own.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::binaries;
 use crate::client::Launch as ClientLaunch;
@@ -30,6 +30,11 @@ impl Loopback {
     /// A folder that lasts as long as the relay.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where the relay keeps its identity and its admin socket.
+    pub fn state_dir(&self) -> PathBuf {
+        state_dir(self.folder())
     }
 
     /// How to start a client of that name for that room.
@@ -72,7 +77,11 @@ pub fn launch(folder: &Path, arguments: &[&str]) -> Launch<'static> {
         program: binaries::relay(),
         namespace: None,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        state_dir: folder.join("state"),
+        state_dir: state_dir(folder),
         arguments: arguments.iter().map(Into::into).collect(),
     }
+}
+
+fn state_dir(folder: &Path) -> PathBuf {
+    folder.join("state")
 }

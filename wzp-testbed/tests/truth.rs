@@ -92,32 +92,36 @@ fn round_trip_is_what_the_path_takes() {
     let relay = loopback.relay();
     let proxy = Proxy::start((Ipv4Addr::LOCALHOST, 0).into(), relay.listen(), way, way).unwrap();
     let launch = |name| ClientLaunch { relay: proxy.address(), ..loopback.client("truth", name) };
-    let talker = Client::start(&launch("talker"), &["--send-tone", "60"]).unwrap();
-    let listener = Client::start(&launch("listener"), &[]).unwrap();
-    // Each at some time: a machine that is busy makes them longer for a while.
+    // Each frame that one hears is a measurement of its path, and a late one soon
+    // weighs nothing.
+    let talkers =
+        ["one", "two"].map(|name| Client::start(&launch(name), &["--send-tone", "120"]).unwrap());
+    // The simulation tells to the millisecond, and 81.6 ms is seen here; but a
+    // machine that is busy makes the path longer, half of a frame and more.
     let mut measured = BTreeSet::new();
-    let scrape = scrape_until(relay, "round trips of 80 ms", |scrape| {
+    let scrape = scrape_until(relay, "round trips of 80 ms and little more", |scrape| {
         for sample in samples(scrape, "wzp_relay_session_rtt_ms") {
             assert!(sample.value >= 77.0, "shorter than the path: {} ms", sample.value);
-            if sample.value <= 83.0 {
+            if sample.value <= 100.0 {
                 measured.insert(sample.labels["session_id"].clone());
             }
         }
         measured.len() == 2
     });
     println!("{:?}", sessions(&scrape));
-    let scrape = scrape_until(relay, "the listener's report", |scrape| {
+    let scrape = scrape_until(relay, "both reports", |scrape| {
         let reported = values(scrape, "wzp_relay_session_jitter_buffer_depth");
         // The histogram has it a second later at most.
         let observed = scrape.sum("wzp_relay_jitter_seconds_count", &[]);
-        reported.len() == 1 && reported[0] > 0.0 && observed > Some(0.0)
+        reported.len() == 2 && observed > Some(0.0)
     });
-    assert_eq!(values(&scrape, "wzp_relay_session_underruns_total").len(), 1);
+    assert_eq!(values(&scrape, "wzp_relay_session_underruns_total").len(), 2);
     let long = scrape.sum("wzp_relay_rtt_seconds_bucket", &[("le", "0.075")]);
     let all = scrape.sum("wzp_relay_rtt_seconds_count", &[]);
     assert!(long < all && all > Some(0.0), "{long:?} of {all:?} round trips are too short");
-    talker.leave(LIMIT).unwrap();
-    listener.leave(LIMIT).unwrap();
+    for talker in talkers {
+        talker.leave(LIMIT).unwrap();
+    }
     loopback.stop();
 }
 

@@ -78,6 +78,14 @@ pub enum IdentityError {
         /// What the reader said.
         reason: String,
     },
+    /// The certificate is no X.509 certificate that can be read.
+    #[error("the first certificate in {path} cannot be read: {reason}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
     /// The key does not belong to the certificate, or neither is usable.
     #[error("certificate {cert} and key {key} do not work together: {source}")]
     Mismatch {
@@ -105,11 +113,12 @@ pub enum IdentityError {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    not_after: i64,
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+        Self { chain: self.chain.clone(), key: self.key.clone_key(), not_after: self.not_after }
     }
 }
 
@@ -127,10 +136,13 @@ impl Identity {
         let chain = CertificateDer::pem_file_iter(cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| read("a certificate", cert, describe(&error)))?;
-        if chain.is_empty() {
+        let Some(end_entity) = chain.first() else {
             return Err(read("a certificate", cert, "it holds no CERTIFICATE block".into()));
-        }
+        };
+        let not_after = not_after(end_entity)
+            .map_err(|reason| IdentityError::Certificate { path: cert.into(), reason })?;
         let identity = Self {
+            not_after,
             chain,
             key: PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| read("a private key", key, describe(&error)))?,
@@ -168,6 +180,7 @@ impl Identity {
         let certificate = parameters.self_signed(&key)?;
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
         let identity = Self {
+            not_after: parameters.not_after.unix_timestamp(),
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         };
@@ -177,6 +190,11 @@ impl Identity {
     /// What clients pin: the fingerprint of the end entity.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.chain[0])
+    }
+
+    /// When the end entity expires, in seconds since 1970.
+    pub const fn expires(&self) -> i64 {
+        self.not_after
     }
 
     /// The key that signs stateless resets (RFC 9000 section 10.3.2). Derived
@@ -213,6 +231,13 @@ impl Identity {
             .map(Arc::new)
             .map_err(|error| rustls::Error::General(error.to_string()))
     }
+}
+
+/// When a certificate expires, in seconds since 1970.
+fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.validity().not_after.timestamp())
 }
 
 /// A reason without the noise of the library's own type names.
@@ -258,6 +283,22 @@ mod tests {
         assert_eq!(first.fingerprint(), second.fingerprint());
         let mode = state.join(IDENTITY_FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn expiry_is_that_of_the_end_entity() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.pem");
+        let (made, pem) = Identity::generate().unwrap();
+        std::fs::write(&path, pem).unwrap();
+        let read = Identity::from_files(&path, &path).unwrap();
+        // 4096-01-01, rcgen's way to say never.
+        assert_eq!((made.expires(), read.expires()), (67_090_118_400, 67_090_118_400));
+
+        let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, no_certificate).unwrap();
+        let error = Identity::from_files(&path, &path).unwrap_err();
+        assert!(matches!(error, IdentityError::Certificate { .. }), "{error}");
     }
 
     #[test]

@@ -68,6 +68,17 @@ impl Trust {
     }
 }
 
+/// TLS for requests to other servers over HTTPS, under the authorities that
+/// the system trusts.
+///
+/// # Errors
+/// Any [`TrustError`].
+pub fn https_client_config() -> Result<rustls::ClientConfig, TrustError> {
+    let builder = rustls::ClientConfig::builder_with_provider(crypto_provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)?;
+    Ok(builder.with_root_certificates(system_roots()?).with_no_client_auth())
+}
+
 fn system_roots() -> Result<rustls::RootCertStore, TrustError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();

@@ -1,8 +1,9 @@
-//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup` and
+//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup`, `deb` and
 //! `fuzz`.
 
 mod bench;
 mod bound;
+mod deb;
 mod ebpf;
 mod ebpf_needs;
 mod ebpf_object;
@@ -37,6 +38,8 @@ enum Command {
     Test,
     /// Install what the other commands need, or name it.
     Setup,
+    /// Build the Debian package, and see whether it installs.
+    Deb(deb::Options),
     /// Feed random input to every parser that reads from the network.
     Fuzz(fuzz::Options),
     /// Build the kernel programs, whose objects are committed.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Test => test::run(),
         Command::Setup => setup::run(),
+        Command::Deb(options) => deb::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::BuildEbpf(options) => ebpf::build(&options),
         Command::Disasm(options) => ebpf::disasm(&options),

@@ -70,6 +70,14 @@ pub(crate) const TEST: &[Prerequisite] = &[
     },
 ];
 
+/// Without this there is no package.
+pub(crate) const PACKAGE: &[Prerequisite] = &[Prerequisite {
+    name: "cargo-deb",
+    purpose: "to make the Debian package",
+    source: Source::Cargo("cargo-deb", "3.8.0"),
+    present: || succeeds(cargo(&["deb", "--version"])),
+}];
+
 /// Without these some tests skip themselves, or the runner is a plainer one.
 pub(crate) const FULL_TEST: &[Prerequisite] = &[
     Prerequisite {

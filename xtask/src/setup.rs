@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use wzp_testbed::python;
 
-use crate::prerequisites::{BUILD, FULL_TEST, Prerequisite, Source, TEST};
+use crate::prerequisites::{BUILD, FULL_TEST, PACKAGE, Prerequisite, Source, TEST};
 use crate::project::{cargo, root, succeeds};
 use crate::step::Steps;
 
@@ -28,6 +28,15 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn for_building() -> Result<()> {
     install(BUILD.iter());
     require(BUILD.iter())
+}
+
+/// What it takes to make a package.
+///
+/// # Errors
+/// Something is missing and cannot be installed from here.
+pub(crate) fn for_packaging() -> Result<()> {
+    install(BUILD.iter().chain(PACKAGE));
+    require(BUILD.iter().chain(PACKAGE))
 }
 
 /// What it takes to run all tests; gives what is missing that tests can do

@@ -146,6 +146,7 @@ impl Crew {
         let joins = Arc::new(Semaphore::new(options.concurrent_joins as usize));
         let client = client_config(options.trust.trust())
             .map_err(|error| cannot_join(options, error.into()))?;
+        let token = options.token.read()?;
         let run = RandomState::new().hash_one(std::process::id()) as u32;
         let mut threads = Vec::new();
         for thread in 0..options.threads {
@@ -156,6 +157,7 @@ impl Crew {
                 window: window.clone(),
                 run,
                 client: client.clone(),
+                token: token.clone(),
                 joins: Arc::clone(&joins),
                 stage: stage.subscribe(),
                 reports: reporter.clone(),

@@ -10,7 +10,7 @@ use wzp_transport::address::RelayAddress;
 
 use super::failure::LoadFailure;
 use super::frame;
-use crate::cli::{TrustOptions, seconds, some_seconds};
+use crate::cli::{TokenOptions, TrustOptions, seconds, some_seconds};
 
 /// Shown by `--help`.
 const EXAMPLES: &str = "\
@@ -41,6 +41,9 @@ pub(crate) struct LoadOptions {
 
     #[command(flatten)]
     pub(crate) trust: TrustOptions,
+
+    #[command(flatten)]
+    pub(crate) token: TokenOptions,
 
     /// Rooms.
     #[arg(long, value_name = "N", default_value = "1", value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]

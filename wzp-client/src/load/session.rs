@@ -44,6 +44,7 @@ pub(crate) struct Common {
     /// Tells the frames of this run from those of others.
     pub(crate) run: u32,
     pub(crate) client: ClientConfig,
+    pub(crate) token: String,
     pub(crate) endpoint: EndpointConfig,
     /// From sending to receiving, in nanoseconds.
     pub(crate) latency: RefCell<Histogram<u64>>,
@@ -95,6 +96,7 @@ impl Session {
             room: options.room(seat),
             name: format!("load {}", seat.number),
             muted: !seat.talks,
+            token: common.token.clone(),
         };
         let Joined { endpoint, connection, welcome, sender, receiver } =
             join::enter(endpoint, connection, hello).await?;

@@ -74,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) window: Window,
     pub(crate) run: u32,
     pub(crate) client: quinn::ClientConfig,
+    pub(crate) token: String,
     /// Sessions that may join at a time.
     pub(crate) joins: Arc<Semaphore>,
     pub(crate) stage: watch::Receiver<Stage>,
@@ -94,6 +95,7 @@ impl Worker {
             window: self.window,
             run: self.run,
             client: self.client,
+            token: self.token,
             endpoint: endpoint_config().map_err(system)?,
             latency: RefCell::new(histogram()),
             heard: Cell::new(0),

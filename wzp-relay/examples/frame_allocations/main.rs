@@ -23,6 +23,7 @@ use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::sessions::SessionBook;
 use wzp_relay::session::admission::Admission;
 use wzp_relay::shard::Shared;
+use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::identity::Identity;
 use wzp_transport::parameters;
 
@@ -96,8 +97,9 @@ fn shared(case: &Case) -> Result<Shared> {
         server: Arc::new(server),
         reset_key: identity.reset_key(),
         admission: Admission::new(&limits),
-        rooms: Arc::new(RoomCounts::new(10)),
+        rooms: Arc::new(RoomCounts::new(10, RoomLabel::Name)),
         sessions: Arc::new(SessionBook::new(10)),
+        auth: Arc::default(),
         hold: case.hold,
         epoch: (Instant::now(), SystemTime::now()),
         limits: Arc::new(limits),

@@ -5,16 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, memory, storage};
 
 use crate::kernel::{Mode, Statistics};
 use crate::metrics::Sources;
 use crate::metrics::reason::DropReason;
-use crate::metrics::turn::TurnState;
-
-/// A turn takes milliseconds. After so long its shard hangs, and all of its
-/// participants have heard nothing for as long.
-const STUCK: Duration = Duration::from_secs(10);
 
 /// Rates are told over so long.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -78,7 +74,6 @@ impl Health for RelayHealth {
         let sources = &self.sources;
         let sessions = sources.admission.population().sessions;
         let uptime = sources.started.elapsed();
-        let turns = sources.shards.iter().map(|shard| shard.turn.state());
         let recent = self.last_minute();
         Report {
             phase: self.phase(),
@@ -87,7 +82,7 @@ impl Health for RelayHealth {
             transfers_active: 0,
             peers: 0,
             checks: vec![
-                shards(uptime, turns),
+                shards(sources.stuck_shard()),
                 network(&recent),
                 drops(&recent),
                 self::sessions(sessions, sources.admission.most_sessions()),
@@ -95,6 +90,7 @@ impl Health for RelayHealth {
                 storage(&self.folders),
                 memory(),
                 log(&recent),
+                audit(&sources.audit),
             ],
         }
     }
@@ -104,8 +100,9 @@ fn totals(sources: &Sources) -> Totals {
     // What senders do wrong is not the relay's illness.
     const LOST: [DropReason; 3] =
         [DropReason::SendBuffer, DropReason::Path, DropReason::ShardQueue];
+    let log = (sources.log)();
     let mut totals =
-        Totals { log_lines_dropped: (sources.log_lines_dropped)(), ..Totals::default() };
+        Totals { log_lines_dropped: log.dropped_queue + log.dropped_output, ..Totals::default() };
     for shard in &sources.shards {
         totals.forwarded += shard.media_packets_forwarded.get();
         totals.lost += LOST.map(|reason| shard.packets_dropped[reason].get()).iter().sum::<u64>();
@@ -139,20 +136,13 @@ impl Recent {
 }
 
 /// The one thing that a restart helps against.
-fn shards(uptime: Duration, turns: impl Iterator<Item = TurnState>) -> Check {
-    let stuck = turns.enumerate().find_map(|(index, turn)| match turn {
-        TurnState::Working(since) => {
-            let so_long = uptime.saturating_sub(since);
-            (so_long >= STUCK).then_some((index, so_long.as_secs()))
-        }
-        TurnState::NotBegun | TurnState::Waiting => None,
-    });
+fn shards(stuck: Option<(usize, Duration)>) -> Check {
     match stuck {
         None => Check::ok("shards"),
-        Some((index, seconds)) => Check::failed(
+        Some((index, since)) => Check::failed(
             "shards",
             Consequence::Unhealthy,
-            format!("shard {index} has hung for {seconds} seconds"),
+            format!("shard {index} has hung for {} seconds", since.as_secs()),
         ),
     }
 }
@@ -192,6 +182,17 @@ fn sessions(now: u32, most: u32) -> Check {
             Check::failed("sessions", Consequence::Degraded, reason)
         }
         _ => Check::ok("sessions"),
+    }
+}
+
+fn audit(audit: &Audit) -> Check {
+    match audit.is_healthy() {
+        true => Check::ok("audit"),
+        false => Check::failed(
+            "audit",
+            Consequence::Degraded,
+            "the disk does not take records of the audit log; they wait",
+        ),
     }
 }
 

@@ -1,7 +1,15 @@
 //! The control plane: what runs beside the shards on an ordinary async
 //! runtime, and never on the packet path.
 
-pub mod flows;
+pub mod api;
+pub mod control;
+pub mod ctl;
+pub mod drain;
 pub mod health;
+pub mod lists;
+pub mod operator;
+pub mod reload;
 pub mod serve;
+mod signals;
 pub mod socket;
+pub mod systemd;

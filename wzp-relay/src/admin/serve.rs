@@ -2,36 +2,42 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use quinn_proto::ServerConfig;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
+use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
 use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
+use wzp_telemetry::log::Log;
 use wzp_telemetry::metrics::Scrapes;
-use wzp_telemetry::settings;
+use wzp_telemetry::trace::{Trace, finished};
 use wzp_transport::identity::Identity;
-use wzp_transport::parameters;
 
+use super::control::{Control, DrainState};
+use super::drain::Signalled;
 use super::health::RelayHealth;
-use super::socket;
-use crate::config::{Config, EbpfMode, EbpfSection};
+use super::reload::CurrentIdentity;
+use super::signals::{Signals, Wish};
+use super::{socket, systemd};
+use crate::audit;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::queue::queue;
+use crate::config::{Cli, Config, EbpfMode, EbpfSection};
 use crate::kernel::{Accounts, Kernel, Mode, Options};
+use crate::metrics::reloads::Reloads;
 use crate::metrics::rooms::RoomCounts;
 use crate::metrics::sessions::SessionBook;
-use crate::metrics::{self, ExternalCount, Sources};
+use crate::metrics::{self, Sources};
 use crate::net::drops::ReceiveDrops;
-use crate::net::run::{self, Shards};
+use crate::net::run;
 use crate::net::socket as udp;
 use crate::net::steering;
-use crate::session::admission::{Admission, Population};
+use crate::session::admission::Admission;
 use crate::shard::Shared;
-use crate::shard::mail::Mail;
 
 /// As pages name it.
 const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_VERSION") };
@@ -40,16 +46,28 @@ const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_V
 const METRICS: Purpose =
     Purpose { serves: "metrics", chosen_with: "metrics.listen_addr or --metrics-port" };
 
-/// Runs a relay until a signal ends it.
+/// The listener for health alone.
+const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "health.listen_addr" };
+
+/// What a relay is started with.
+pub struct Start {
+    /// For reading the configuration anew.
+    pub cli: Cli,
+    /// The configuration.
+    pub config: Config,
+    /// The process's log.
+    pub log: Log,
+    /// The process's traces.
+    pub trace: Trace,
+}
+
+/// Runs a relay until a signal or an operator ends it.
 ///
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
-pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<()> {
+pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     let started = Instant::now();
-    let identity = match (&config.relay.cert, &config.relay.key) {
-        (Some(cert), Some(key)) => Identity::from_files(cert, key)?,
-        _ => Identity::load_or_create(&config.relay.state_dir)?,
-    };
+    let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
     let count = match config.relay.shards {
         0 => std::thread::available_parallelism()
             .map_or(1, usize::from)
@@ -58,19 +76,23 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
     };
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
+    let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
     let sockets = udp::bind(config.relay.listen, count)?;
     let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
     udp::warn_of_small_buffers(&sockets);
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
-    let listener = http::bind(config.metrics.listen_addr, METRICS).await?;
-    let metrics_at = listener.local_addr().context("the metrics listener has no address")?;
+    let listeners = Listeners::bind(&config).await?;
 
     let admin = socket::bind(&config.relay.admin_socket())?;
     let kernel = start_kernel(&config, listening)?;
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
-    let shared = shared(&config, &identity, count, started)?;
-    let mut shards = run::start(&shared, sockets, &flows).context("cannot start the shards")?;
+    let authenticator = Arc::new(Authenticator::new(&config.auth).context("[auth]")?);
+    let (auth, requests) = queue(authenticator.stats());
+    let shared = shared(&config, &identity, &authenticator, count, started);
+    let mut shards =
+        run::start(&shared, sockets, &flows, &auth, &audit).context("cannot start the shards")?;
+    tokio::spawn(authenticator.clone().serve(requests, shards.postboxes.clone()));
     let sources = Sources {
         shards: shards.stats.clone(),
         rooms: shared.rooms.clone(),
@@ -78,49 +100,129 @@ pub async fn serve(config: Config, log_lines_dropped: ExternalCount) -> Result<(
         accounts,
         steering,
         admission: shared.admission.clone(),
+        auth: authenticator.stats(),
         draining: Arc::new(AtomicBool::new(false)),
+        certificate_expires: identity.expires().clone(),
         receive_drops,
-        log_lines_dropped,
+        log: Arc::new(log.reader()),
+        audit: audit.clone(),
+        traces: Arc::new(trace.reader()),
+        reloads: Arc::new(Reloads::default()),
         started,
     };
-    // Aborted at the end, so that the socket's file goes.
-    let admin = tokio::spawn(socket::serve(admin, sources.accounts.clone()));
-    let settings = settings::Metrics {
-        listen_addr: config.metrics.listen_addr,
-        max_room_series: config.metrics.max_room_series,
-        max_session_series: config.metrics.max_session_series,
-        ..settings::Metrics::default()
-    };
-    let web_config = settings.web_config.as_deref().map(WebConfig::load).transpose()?;
     let folders = vec![config.relay.state_dir.clone()];
     let health: Arc<dyn Health> = Arc::new(RelayHealth::new(sources.clone(), folders));
-    let traffic = Arc::new(Traffic::default());
-    let registry = metrics::registry(sources.clone(), health.clone())?;
-    let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
-    let site = Site::with_metrics(&settings, PROGRAM, health, scrapes);
-    tokio::spawn(http::serve(listener, site, traffic, web_config));
+    let metrics_at = listeners.metrics_at()?;
+    listeners.serve(&config, &sources, &health)?;
     // Who reads the announcement may ask at once whether the relay is ready.
     while sources.is_starting() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    announce(listening, metrics_at, &identity)?;
-    info!(%listening, metrics = %metrics_at, shards = count, fingerprint = %identity.fingerprint(), "ready");
+    announce(listening, metrics_at, &identity.identity())?;
+    info!(%listening, shards = count, fingerprint = %identity.fingerprint(), "ready");
+    tell_audit(&audit, "started");
+    let control = Arc::new(Control {
+        listening,
+        cli,
+        config: Mutex::new(Arc::new(config)),
+        sources,
+        shards: shards.postboxes.clone(),
+        identity,
+        authenticator,
+        log,
+        health,
+        drain: DrainState::default(),
+    });
+    // Aborted at the end, so that the socket's file goes.
+    let admin = tokio::spawn(socket::serve(admin, control.clone()));
+    systemd::ready();
+    tokio::spawn(systemd::watch(control.clone()));
 
-    tokio::select! {
-        name = signals.next() => info!(signal = name, "draining"),
-        () = shards.failed() => {
-            // Clients of the other shards are told at least.
-            tokio::task::spawn_blocking(move || shards.stop()).await.ok();
-            bail!("a shard failed; see the message above");
+    let mut drains_since = None;
+    loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                // It has said why, if it failed.
+                Wish::Reload => drop(control.reload(None)),
+                Wish::End(signal) => match control.end_by_signal() {
+                    Signalled::Drains(_) => {
+                        drains_since.get_or_insert_with(Instant::now);
+                        info!(signal, "draining");
+                    }
+                    Signalled::EndsAtOnce => {
+                        info!(signal, "ending at once");
+                        break;
+                    }
+                },
+            },
+            () = control.ended() => break,
+            () = shards.failed() => {
+                // Clients of the other shards are told at least.
+                tokio::task::spawn_blocking(move || shards.stop()).await.ok();
+                bail!("a shard failed; see the message above");
+            }
         }
     }
-    sources.draining.store(true, Ordering::Relaxed);
-    drain(&shards, &sources, config.relay.drain_timeout, &mut signals).await;
+    systemd::stopping(Duration::ZERO);
     tokio::task::spawn_blocking(move || shards.stop()).await.context("the shards did not stop")?;
     admin.abort();
     let _ = admin.await;
+    if let Some(since) = drains_since {
+        finished("drain", since, Instant::now(), None, || []);
+    }
+    tell_audit(&audit, "stopped");
     info!("stopped");
+    trace.shutdown().await;
     Ok(())
+}
+
+/// The audit log's name in the state directory.
+pub const AUDIT_FILE: &str = "audit.log";
+
+fn tell_audit(audit: &Audit, what: &str) {
+    if let Err(error) = audit::lifecycle(audit, what) {
+        warn!(%error, what, "the audit log lacks this");
+    }
+}
+
+/// The open TCP listeners.
+struct Listeners {
+    metrics: Option<tokio::net::TcpListener>,
+    health: Option<tokio::net::TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self> {
+        let mut listeners = Self { metrics: None, health: None };
+        if config.metrics.enabled {
+            listeners.metrics = Some(http::bind(config.metrics.listen_addr, METRICS).await?);
+        }
+        if config.health.enabled {
+            listeners.health = Some(http::bind(config.health.listen_addr, HEALTH).await?);
+        }
+        Ok(listeners)
+    }
+
+    fn metrics_at(&self) -> Result<Option<SocketAddr>> {
+        let address = self.metrics.as_ref().map(tokio::net::TcpListener::local_addr).transpose();
+        address.context("the metrics listener has no address")
+    }
+
+    fn serve(self, config: &Config, sources: &Sources, health: &Arc<dyn Health>) -> Result<()> {
+        let traffic = Arc::new(Traffic::default());
+        if let Some(listener) = self.metrics {
+            let web = config.metrics.web_config.as_deref().map(WebConfig::load).transpose()?;
+            let registry = metrics::registry(sources.clone(), health.clone())?;
+            let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
+            let site = Site::with_metrics(&config.metrics, PROGRAM, health.clone(), scrapes);
+            tokio::spawn(http::serve(listener, site, traffic.clone(), web));
+        }
+        if let Some(listener) = self.health {
+            let site = Site::health_only(&config.health, PROGRAM, health.clone());
+            tokio::spawn(http::serve(listener, site, traffic, None));
+        }
+        Ok(())
+    }
 }
 
 /// Has the kernel count, as far as it is wanted and can be done.
@@ -166,26 +268,32 @@ fn interfaces_of(ip: IpAddr) -> Vec<String> {
     names
 }
 
-fn shared(config: &Config, identity: &Identity, shards: usize, started: Instant) -> Result<Shared> {
+fn shared(
+    config: &Config,
+    current: &CurrentIdentity,
+    authenticator: &Authenticator,
+    shards: usize,
+    started: Instant,
+) -> Shared {
     let limits = Arc::new(config.limits.clone());
-    let mut server = ServerConfig::with_crypto(identity.quic_server_config()?);
-    server.transport_config(Arc::new(parameters::relay(limits.idle_timeout, limits.message_bytes)));
-    Ok(Shared {
+    let metrics = &config.metrics;
+    Shared {
         shards,
-        server: Arc::new(server),
-        reset_key: identity.reset_key(),
+        server: current.server(),
+        reset_key: current.identity().reset_key(),
         admission: Admission::new(&limits),
-        rooms: Arc::new(RoomCounts::new(config.metrics.max_room_series)),
-        sessions: Arc::new(SessionBook::new(config.metrics.max_session_series)),
+        rooms: Arc::new(RoomCounts::new(metrics.max_room_series, metrics.room_label)),
+        sessions: Arc::new(SessionBook::new(metrics.max_session_series)),
+        auth: authenticator.patience(),
         // The other half passes between turns, before the shard has the frame.
         hold: config.forward.bundle_window / 2,
         epoch: (started, SystemTime::now()),
         limits,
-    })
+    }
 }
 
 /// Tells whoever started the relay what it needs to know, a fact a line.
-fn announce(listening: SocketAddr, metrics: SocketAddr, identity: &Identity) -> Result<()> {
+fn announce(listening: SocketAddr, metrics: Option<SocketAddr>, identity: &Identity) -> Result<()> {
     let fingerprint = identity.fingerprint();
     let near = |address: SocketAddr| match address.ip() {
         ip if ip.is_unspecified() => {
@@ -196,7 +304,9 @@ fn announce(listening: SocketAddr, metrics: SocketAddr, identity: &Identity) -> 
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on {listening}")?;
     writeln!(out, "fingerprint {fingerprint}")?;
-    writeln!(out, "metrics on http://{}/metrics", near(metrics))?;
+    if let Some(metrics) = metrics {
+        writeln!(out, "metrics on http://{}/metrics", near(metrics))?;
+    }
     writeln!(out, "join from this machine with:")?;
     writeln!(
         out,
@@ -205,46 +315,4 @@ fn announce(listening: SocketAddr, metrics: SocketAddr, identity: &Identity) -> 
     )?;
     out.flush()?;
     Ok(())
-}
-
-/// Waits until everyone has left, at most until the deadline or a second signal.
-async fn drain(shards: &Shards, sources: &Sources, patience: Duration, signals: &mut Signals) {
-    /// After the deadline, to repeat CONNECTION_CLOSE where it was lost.
-    const GRACE: Duration = Duration::from_secs(1);
-    let deadline = Instant::now() + patience;
-    shards.postboxes.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
-    let everyone_left = async {
-        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
-        while sources.admission.population() != nobody {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::select! {
-        () = everyone_left => {}
-        () = tokio::time::sleep(patience + GRACE) => {}
-        name = signals.next() => info!(signal = name, "ending at once"),
-    }
-}
-
-/// The signals that end a relay.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

@@ -1,9 +1,8 @@
-//! The admin socket: HTTP over a Unix socket that only the relay's own user
-//! can open. `wzp-relay flows`, `block` and `unblock` are its clients.
+//! The admin socket: HTTP over a Unix socket that only the relay's own user and
+//! root can open. `wzp-relay ctl` is its client.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,15 +12,22 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use crate::kernel::Accounts;
+use super::api::{self, Refusal};
+use super::control::Control;
+use super::operator::Operator;
 
 /// The socket's name in the state directory.
 pub const FILE: &str = "admin.sock";
@@ -31,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest answer: 100,000 flows.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Longest request.
+const MAX_REQUEST: usize = 64 * 1024;
 
 /// Opens the socket. One that a dead relay left behind is replaced.
 ///
@@ -69,8 +78,7 @@ impl Drop for Listener {
 }
 
 /// Serves until dropped.
-pub async fn serve(listener: Listener, accounts: Accounts) {
-    let accounts = Arc::new(accounts);
+pub async fn serve(listener: Listener, control: Arc<Control>) {
     loop {
         let stream = match listener.listener.accept().await {
             Ok((stream, _)) => stream,
@@ -80,11 +88,13 @@ pub async fn serve(listener: Listener, accounts: Accounts) {
                 continue;
             }
         };
-        let accounts = accounts.clone();
+        let control = control.clone();
         tokio::spawn(async move {
+            // Whom the kernel cannot name is not served.
+            let Ok(peer) = stream.peer_cred() else { return };
             let service = service_fn(move |request| {
-                let accounts = accounts.clone();
-                async move { Ok::<_, Infallible>(answer(request, &accounts)) }
+                let control = control.clone();
+                async move { Ok::<_, Infallible>(respond(request, &control, peer.uid()).await) }
             });
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
@@ -94,51 +104,69 @@ pub async fn serve(listener: Listener, accounts: Accounts) {
     }
 }
 
-fn answer(request: Request<Incoming>, accounts: &Accounts) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let blocked = path.strip_prefix("/block/").map(str::parse::<IpAddr>);
-    let outcome = match (request.method(), blocked) {
-        (&Method::GET, None) if path == "/flows" => flows(accounts),
-        (&Method::PUT, Some(Ok(ip))) => block(accounts, ip, true),
-        (&Method::DELETE, Some(Ok(ip))) => block(accounts, ip, false),
-        (_, Some(Err(_))) => Err("that is not an IP address".to_owned()),
-        _ => Err("there is GET /flows, PUT /block/IP and DELETE /block/IP".to_owned()),
-    };
-    let (status, body) = match outcome {
+async fn respond(request: Request<Incoming>, control: &Control, uid: u32) -> Response<Full<Bytes>> {
+    let (status, body) = match outcome(request, control, uid).await {
         Ok(body) => (StatusCode::OK, body),
-        Err(sentence) => (StatusCode::BAD_REQUEST, sentence),
+        Err((status, sentence)) => (status, json!({ "error": sentence })),
     };
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Full::new(body.to_string().into()));
     *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
 
-fn flows(accounts: &Accounts) -> Result<String, String> {
-    if !accounts.counts_rooms() {
-        return Err(
-            "the kernel does not count packets of this relay; start it with --interface".into()
-        );
+async fn outcome(
+    request: Request<Incoming>,
+    control: &Control,
+    uid: u32,
+) -> Result<Value, Refusal> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if head.method == Method::GET {
+        return api::look(control, path);
     }
-    serde_json::to_string(&accounts.flows()).map_err(|error| error.to_string())
+    let body = Limited::new(body, MAX_REQUEST).collect().await;
+    let body = body.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?.to_bytes();
+    // Not for those who only look, often: the name may come over a network.
+    api::act(control, &Operator::of(uid), &head.method, path, &body)
 }
 
-fn block(accounts: &Accounts, ip: IpAddr, blocked: bool) -> Result<String, String> {
-    accounts.set_blocked(ip, blocked).map_err(|error| error.to_string())?;
-    info!(src_ip = %ip, blocked, "block list changed");
-    Ok(String::new())
+/// Why there is no answer to a question.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// Nobody listens, or this user may not ask.
+    #[error(
+        "no relay answers at {}: {reason}; give the relay's own --state-dir, or run this as its user or root",
+        path.display()
+    )]
+    Absent {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The relay's own sentence about what it refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// The relay hangs, ended in the middle, or is of another version.
+    #[error("the relay gave no answer that makes sense: {0}")]
+    Broken(String),
 }
 
-/// Asks the relay behind `socket`.
+/// Asks the relay behind `socket`; `order` goes with the question.
 ///
 /// # Errors
-/// No relay is there, or its own sentence about what it refuses.
-pub async fn ask(socket: &Path, method: Method, path: &str) -> Result<Bytes> {
-    let stream = UnixStream::connect(socket).await.with_context(|| {
-        format!(
-            "no relay answers at {}; give the relay's own --state-dir, or run this as its user",
-            socket.display()
-        )
-    })?;
+/// Any [`AskError`].
+pub async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    order: &(impl Serialize + Sync),
+) -> Result<T, AskError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|reason| AskError::Absent { path: socket.into(), reason })?;
     let exchange = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -147,19 +175,21 @@ pub async fn ask(socket: &Path, method: Method, path: &str) -> Result<Bytes> {
             .method(method)
             .uri(path)
             .header("host", "relay")
-            .body(Full::<Bytes>::default())?;
+            .body(Full::<Bytes>::new(serde_json::to_vec(order)?.into()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("its answer broke off: {error}"))?;
+        let body = body.map_err(|error| anyhow::anyhow!("it broke off: {error}"))?;
         Ok((status, body.to_bytes()))
     };
+    let broken = |error: &dyn std::fmt::Display| AskError::Broken(error.to_string());
     let (status, body) = timeout(PATIENCE, exchange)
         .await
-        .context("the relay did not answer in time")?
-        .map_err(|error: anyhow::Error| error.context("the relay broke off"))?;
-    if !status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&body));
+        .map_err(|_| broken(&"it did not come in time"))?
+        .map_err(|error: anyhow::Error| broken(&error))?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| broken(&error));
     }
-    Ok(body)
+    let refusal: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    Err(AskError::Refused(refusal["error"].as_str().unwrap_or("it did not say why").to_owned()))
 }

@@ -19,7 +19,7 @@ use Applies::{Live, Restart};
 
 /// A key, or all of a section that are not named themselves. The tests see to it
 /// that none is forgotten.
-const APPLIES: [(&str, Applies); 17] = [
+const APPLIES: [(&str, Applies); 18] = [
     ("relay", Restart),
     ("relay.cert", Live),
     ("relay.key", Live),
@@ -32,6 +32,7 @@ const APPLIES: [(&str, Applies); 17] = [
     ("tracing", Restart),
     ("audit", Restart),
     ("audit.events", Live),
+    ("auth", Live),
     ("ebpf", Restart),
     // Each shard's clock is set by it.
     ("forward", Restart),
@@ -61,6 +62,19 @@ pub struct Change {
 }
 
 impl Change {
+    /// The old configuration with those changes that count at once.
+    ///
+    /// # Errors
+    /// They do not make a configuration, which no two that were checked do.
+    pub fn apply(old: &Config, new: &Config) -> Result<Config, toml::de::Error> {
+        let (mut values, mut wanted) = (values::flat(old), values::flat(new));
+        for change in Self::between(old, new).iter().filter(|change| change.applies == Live) {
+            values.remove(&change.key);
+            values.extend(wanted.remove_entry(&change.key));
+        }
+        values::typed(values.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+
     /// All changes, in the order of the reference.
     pub fn between(old: &Config, new: &Config) -> Vec<Self> {
         let (old, new) = (values::flat(old), values::flat(new));
@@ -130,6 +144,12 @@ mod tests {
         });
         assert_eq!(Change::between(&old, &new), expected);
         assert_eq!(Change::between(&new, &new), []);
+        let applied = Change::apply(&old, &new).unwrap();
+        let rest = Change::between(&applied, &new);
+        assert_eq!(
+            rest.iter().map(|c| c.key.as_str()).collect::<Vec<_>>(),
+            ["relay.listen", "limits.idle_timeout"]
+        );
         assert_eq!(expected[1].to_string(), "relay.cert: not set -> \"a.pem\"");
     }
 

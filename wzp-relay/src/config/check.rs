@@ -10,6 +10,7 @@ impl Config {
     pub(super) fn check(&self) -> Vec<Complaint> {
         let mut found: Vec<_> = range::check(&values::flat(self)).collect();
         found.extend(self.limits.check());
+        found.extend(self.auth.check());
         found.extend(self.check_relay());
         found.extend(self.check_listeners());
         found

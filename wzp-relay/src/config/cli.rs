@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
@@ -11,8 +11,8 @@ use wzp_telemetry::settings::duration;
 
 use super::problem::Origin;
 use super::setting::Setting;
-use super::{ConfigCommand, EbpfMode};
-use crate::admin::flows;
+use super::{AuthMode, ConfigCommand, EbpfMode};
+use crate::admin::ctl;
 
 /// Media relay for voice over QUIC: participants join a room and the relay
 /// forwards each one's voice to all others.
@@ -21,7 +21,8 @@ use crate::admin::flows;
     version,
     after_help = "\
 Signals: SIGTERM and SIGINT drain (nobody new, sessions may end until the drain \
-time-out) and exit with code 0; a second one exits at once.
+time-out) and exit with code 0; a second one exits at once. SIGHUP reads \
+certificate and key again.
 
 Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage."
 )]
@@ -49,6 +50,11 @@ pub struct Cli {
     /// CAP_BPF and CAP_NET_ADMIN
     #[arg(long = "interface", value_name = "NAME", env = "WZP_INTERFACE", value_delimiter = ',')]
     pub interfaces: Vec<String>,
+
+    /// HTTP service that is asked whether a participant may join; sets
+    /// auth.mode to webhook
+    #[arg(long, value_name = "URL", env = "WZP_AUTH_URL")]
+    pub auth_url: Option<String>,
 
     /// Configuration file (TOML); `wzp-relay config example` prints one with
     /// every key
@@ -88,20 +94,15 @@ pub struct Cli {
     from_environment: Vec<String>,
 }
 
-/// What can be done with a relay that runs. It is found by its state directory.
+/// What can be done beside running a relay.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Show the busiest flows, as the kernel counts them
-    Flows(flows::Options),
-    /// Drop packets from an address before they reach the relay
-    Block {
-        /// IPv4 or IPv6
-        ip: IpAddr,
-    },
-    /// Take packets from a blocked address again
-    Unblock {
-        /// IPv4 or IPv6
-        ip: IpAddr,
+    /// Look at a relay that runs, and have it do things
+    #[command(after_help = ctl::HELP)]
+    Ctl {
+        /// What to do
+        #[command(subcommand)]
+        command: ctl::Command,
     },
     /// Check, show and explain the configuration; needs no relay that runs
     #[command(subcommand)]
@@ -137,7 +138,7 @@ impl Cli {
     }
 
     /// Every option that sets a key: its id, the key, and what it was given.
-    fn options(&self) -> [(&'static str, &'static str, Option<Value>); 10] {
+    fn options(&self) -> [(&'static str, &'static str, Option<Value>); 12] {
         let text = |value: Option<String>| value.map(Value::String);
         let path = |given: &Option<PathBuf>| {
             text(given.as_ref().map(|path| path.to_string_lossy().into_owned()))
@@ -153,6 +154,12 @@ impl Cli {
                 "interfaces",
                 "ebpf.interfaces",
                 (!interfaces.is_empty()).then_some(Value::Array(interfaces)),
+            ),
+            ("auth_url", "auth.webhook.url", text(self.auth_url.clone())),
+            (
+                "auth_url",
+                "auth.mode",
+                self.auth_url.as_ref().and_then(|_| Value::try_from(AuthMode::Webhook).ok()),
             ),
             ("cert", "relay.cert", path(&self.cert)),
             ("key", "relay.key", path(&self.key)),

@@ -17,9 +17,12 @@ use super::range::Range;
 /// (RFC 9000 section 14) less the QUIC header, tag and frame header.
 pub const MAX_FRAME_BYTES: u32 = 1150;
 
-/// Room, name and software at their longest, and what frames them.
-const HELLO_BYTES: usize =
-    control::MAX_ROOM_BYTES + control::MAX_NAME_BYTES + control::MAX_SOFTWARE_BYTES + 64;
+/// Room, name, software and token at their longest, and what frames them.
+const HELLO_BYTES: usize = control::MAX_ROOM_BYTES
+    + control::MAX_NAME_BYTES
+    + control::MAX_SOFTWARE_BYTES
+    + control::MAX_TOKEN_BYTES
+    + 64;
 
 /// What a timer can keep and a person can wait for.
 const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));

@@ -6,6 +6,7 @@
 //! written: the reference, the example file and the schema are read off them.
 //! A new section is a field of [`Config`] and a row in `change.rs`.
 
+mod auth;
 mod change;
 mod check;
 mod cli;
@@ -30,6 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wzp_telemetry::settings::{Audit, Health, Logging, Metrics, Tracing};
 
+pub use auth::{AuthMode, AuthSection, JwtAlgorithm, JwtSection, WebhookSection};
 pub use change::{Applies, Change};
 pub use cli::{AuditCommand, Cli, Command};
 pub use command::ConfigCommand;
@@ -60,6 +62,8 @@ pub struct Config {
     pub ebpf: EbpfSection,
     /// How frames are passed on.
     pub forward: ForwardSection,
+    /// Who may join.
+    pub auth: AuthSection,
     /// What a peer may do.
     pub limits: Limits,
 }

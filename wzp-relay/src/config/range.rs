@@ -11,7 +11,7 @@ use wzp_telemetry::settings::{duration, size};
 
 use super::problem::Complaint;
 use super::values::Values;
-use super::{limits, sections};
+use super::{auth, limits, sections};
 
 /// The least and the most that a key may be.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(super) enum Range {
 
 /// All keys with bounds.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, Range)> {
-    sections::RANGES.into_iter().chain(limits::RANGES)
+    sections::RANGES.into_iter().chain(limits::RANGES).chain(auth::RANGES)
 }
 
 impl Range {

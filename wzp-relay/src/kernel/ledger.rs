@@ -140,6 +140,19 @@ impl Accounts {
         flows.into_iter().map(|(_, flow)| flow).collect()
     }
 
+    /// Who is connected, the oldest first: the session, the peer, and the room's
+    /// name once it is in one.
+    pub fn peers(&self) -> Vec<(SessionId, SocketAddr, Option<Arc<str>>)> {
+        let ledger = self.ledger();
+        let mut owners: Vec<_> = ledger.owners.iter().collect();
+        owners.sort_unstable_by_key(|(_, owner)| owner.order);
+        let peer = |(session, owner): (&u64, &Owner)| {
+            let address = SocketAddr::new(owner.remote.ip().to_canonical(), owner.remote.port());
+            (SessionId(*session), address, owner.seat.as_ref().map(|seat| seat.name.clone()))
+        };
+        owners.into_iter().map(peer).collect()
+    }
+
     /// Has the kernel drop packets from `ip`, or take them again.
     ///
     /// # Errors

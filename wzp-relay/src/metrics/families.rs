@@ -1,11 +1,14 @@
 //! The families: name, type, help, labels and source, each in one place.
 
+mod auth;
 mod kernel;
+mod operation;
 mod session;
 mod wraith;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wzp_telemetry::health::{Health, Report};
 use wzp_telemetry::metrics::{
@@ -135,7 +138,14 @@ pub fn catalogue() -> impl Iterator<Item = Description> {
 }
 
 fn families() -> impl Iterator<Item = &'static Family> {
-    let parts = [FAMILIES, kernel::FAMILIES, session::FAMILIES, wraith::FAMILIES];
+    let parts = [
+        FAMILIES,
+        auth::FAMILIES,
+        operation::FAMILIES,
+        kernel::FAMILIES,
+        session::FAMILIES,
+        wraith::FAMILIES,
+    ];
     parts.into_iter().flatten()
 }
 
@@ -276,10 +286,10 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_draining", "1 while the relay takes nobody in, else 0", |scrape| {
         single(f64::from(u8::from(!scrape.sources.is_ready())))
     }),
-    counter(
-        "wzp_relay_log_lines_dropped_total",
-        "Log lines dropped because standard error did not take them in time",
-        |scrape| single((scrape.sources.log_lines_dropped)() as f64),
+    gauge(
+        "wzp_relay_certificate_expiry_timestamp_seconds",
+        "When the certificate that new connections get expires, in seconds since 1970",
+        |scrape| single(scrape.sources.certificate_expires.load(Ordering::Relaxed) as f64),
     ),
     gauge("wzp_relay_uptime_seconds", "Time since the relay started", |scrape| {
         single(scrape.sources.started.elapsed().as_secs_f64())

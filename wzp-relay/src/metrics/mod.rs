@@ -8,27 +8,34 @@ pub mod count;
 pub mod distributions;
 mod families;
 pub mod reason;
+pub mod reloads;
 pub mod rooms;
 pub mod sessions;
 pub mod stats;
 pub mod turn;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
+use wzp_telemetry::audit::Audit;
+use wzp_telemetry::log::LogCounts;
+use wzp_telemetry::trace::TraceCounts;
+
+use crate::auth::stats::AuthStats;
 use crate::kernel::Accounts;
 use crate::net::drops::ReceiveDrops;
 use crate::net::steering::Steering;
 use crate::session::admission::Admission;
 pub use families::{catalogue, registry};
+use reloads::Reloads;
 use rooms::RoomCounts;
 use sessions::SessionBook;
 use stats::ShardStats;
 use turn::TurnState;
 
-/// A count that something outside this crate keeps.
-pub type ExternalCount = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Reads counts that something outside this crate keeps.
+pub type Reader<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// Where scrapes get their numbers from.
 #[derive(Clone)]
@@ -45,12 +52,22 @@ pub struct Sources {
     pub steering: Steering,
     /// The books on connections and sessions.
     pub admission: Arc<Admission>,
+    /// What is counted about tokens.
+    pub auth: Arc<AuthStats>,
     /// Whether the relay takes nobody in any more.
     pub draining: Arc<AtomicBool>,
+    /// When the certificate in use expires, in seconds since 1970.
+    pub certificate_expires: Arc<AtomicI64>,
     /// What the kernel dropped before the shards had it.
     pub receive_drops: ReceiveDrops,
-    /// Log lines that could not be written in time.
-    pub log_lines_dropped: ExternalCount,
+    /// What became of log lines.
+    pub log: Reader<LogCounts>,
+    /// The audit log.
+    pub audit: Audit,
+    /// What became of spans.
+    pub traces: Reader<TraceCounts>,
+    /// How often the configuration was read anew.
+    pub reloads: Arc<Reloads>,
     /// When the relay started.
     pub started: Instant,
 }
@@ -64,5 +81,12 @@ impl Sources {
     /// Whether a shard has not come to its first turn.
     pub fn is_starting(&self) -> bool {
         self.shards.iter().any(|shard| shard.turn.state() == TurnState::NotBegun)
+    }
+
+    /// The first shard whose thread has worked on one turn for ten seconds, and how
+    /// long it has. A turn takes milliseconds: it hangs, and only a restart helps.
+    pub fn stuck_shard(&self) -> Option<(usize, Duration)> {
+        let turns = self.shards.iter().map(|shard| shard.turn.state());
+        turn::stuck(self.started.elapsed(), turns)
     }
 }

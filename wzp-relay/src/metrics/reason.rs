@@ -57,6 +57,8 @@ reasons! {
     SenderId = "sender_id";
     /// The sender is not in a room.
     NotJoined = "not_joined";
+    /// The sender's token does not let it publish.
+    MayNotPublish = "may_not_publish";
     /// Above `limits.packets_per_second`.
     PacketRate = "packet_rate";
     /// Above `limits.bytes_per_second`.
@@ -117,6 +119,16 @@ reasons! {
     Unresponsive = "unresponsive";
     /// Closed with the code of that name.
     DatagramsRequired = "datagrams_required";
+    /// Closed with the code of that name.
+    BadToken = "bad_token";
+    /// Closed with the code of that name.
+    TokenExpired = "token_expired";
+    /// Closed with the code of that name.
+    NotAllowed = "not_allowed";
+    /// Closed with the code of that name.
+    AuthUnavailable = "auth_unavailable";
+    /// Closed with the code of that name.
+    Kicked = "kicked";
 }
 
 reasons! {
@@ -147,12 +159,66 @@ reasons! {
     Handshaking = "handshaking";
     /// They are, and Hello has not come.
     AwaitingHello = "awaiting_hello";
+    /// Who decides about its token has been asked.
+    Authenticating = "authenticating";
     /// The room's home has been asked.
     Joining = "joining";
     /// In a room.
     Established = "established";
     /// Over, and not yet forgotten by QUIC.
     Closing = "closing";
+}
+
+reasons! {
+    /// Why a participant was not let in.
+    AuthFailReason:
+    /// Hello carries no token.
+    Missing = "missing";
+    /// The token is not a JSON Web Token.
+    Malformed = "malformed";
+    /// The token names an algorithm that is not allowed.
+    Algorithm = "algorithm";
+    /// No key of that algorithm and key id is known.
+    UnknownKey = "unknown_key";
+    /// The signature is not that of the key.
+    Signature = "signature";
+    /// A claim is missing or of the wrong kind.
+    Claims = "claims";
+    /// The time of `exp` is over.
+    Expired = "expired";
+    /// The time of `nbf` has not come.
+    NotYetValid = "not_yet_valid";
+    /// `aud` names none of `auth.jwt.audience`.
+    Audience = "audience";
+    /// `iss` is none of `auth.jwt.issuer`.
+    Issuer = "issuer";
+    /// The token is for other rooms.
+    Room = "room";
+    /// The service of `auth.webhook.url` says no.
+    Denied = "denied";
+    /// The service that decides, or that has the keys, did not answer.
+    Unavailable = "unavailable";
+    /// More wait for a decision than may wait.
+    Busy = "busy";
+}
+
+impl From<AuthFailReason> for CloseCode {
+    fn from(reason: AuthFailReason) -> Self {
+        match reason {
+            AuthFailReason::Missing
+            | AuthFailReason::Malformed
+            | AuthFailReason::Algorithm
+            | AuthFailReason::UnknownKey
+            | AuthFailReason::Signature
+            | AuthFailReason::Claims
+            | AuthFailReason::NotYetValid
+            | AuthFailReason::Audience
+            | AuthFailReason::Issuer => Self::BadToken,
+            AuthFailReason::Expired => Self::TokenExpired,
+            AuthFailReason::Room | AuthFailReason::Denied => Self::NotAllowed,
+            AuthFailReason::Unavailable | AuthFailReason::Busy => Self::AuthUnavailable,
+        }
+    }
 }
 
 impl From<CloseCode> for EndReason {
@@ -170,6 +236,11 @@ impl From<CloseCode> for EndReason {
             CloseCode::GoingAway => Self::GoingAway,
             CloseCode::Unresponsive => Self::Unresponsive,
             CloseCode::DatagramsRequired => Self::DatagramsRequired,
+            CloseCode::Kicked => Self::Kicked,
+            CloseCode::BadToken => Self::BadToken,
+            CloseCode::TokenExpired => Self::TokenExpired,
+            CloseCode::NotAllowed => Self::NotAllowed,
+            CloseCode::AuthUnavailable => Self::AuthUnavailable,
         }
     }
 }

@@ -2,12 +2,19 @@
 //! number of series is bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wzp_telemetry::settings::RoomLabel;
 
 use super::count::Count;
 
 /// Label of the series shared by all rooms above the cap.
 pub const OVERFLOW: &str = "_overflow";
+
+/// Label of the one series that there is without labels of rooms.
+pub const ALL: &str = "_all";
 
 /// Scrapes that still show a room after it ended.
 const SCRAPES_AFTER_END: u8 = 2;
@@ -64,7 +71,10 @@ impl RoomTotal {
 /// scrape adds up; never per packet.
 #[derive(Debug)]
 pub struct RoomCounts {
-    max_series: usize,
+    max_series: AtomicUsize,
+    label: RoomLabel,
+    /// Makes [`RoomLabel::Hash`], another one in each process.
+    hashed_by: RandomState,
     state: Mutex<State>,
 }
 
@@ -112,9 +122,25 @@ impl Series {
 }
 
 impl RoomCounts {
-    /// At most `max_series` rooms get series of their own.
-    pub fn new(max_series: usize) -> Self {
-        Self { max_series, state: Mutex::default() }
+    /// At most `max_series` rooms get series of their own, named so.
+    pub fn new(max_series: usize, label: RoomLabel) -> Self {
+        let max_series = AtomicUsize::new(max_series);
+        Self { max_series, label, hashed_by: RandomState::new(), state: Mutex::default() }
+    }
+
+    /// Changes how many rooms have series of their own. Those that have one keep
+    /// it.
+    pub fn set_max_series(&self, max_series: usize) {
+        self.max_series.store(max_series, Ordering::Relaxed);
+    }
+
+    /// What a room is called in labels.
+    pub fn label(&self, room: &Arc<str>) -> Arc<str> {
+        match self.label {
+            RoomLabel::Name => room.clone(),
+            RoomLabel::Hash => format!("{:016x}", self.hashed_by.hash_one(room)).into(),
+            RoomLabel::Off => ALL.into(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,11 +151,13 @@ impl RoomCounts {
     /// A shard's count for a room that got its first member there.
     pub fn open(&self, room: &Arc<str>) -> RoomHandle {
         let count = Arc::new(RoomCount::default());
+        let max_series = self.max_series.load(Ordering::Relaxed);
+        let room = &self.label(room);
         let mut state = self.state();
-        if !state.series.contains_key(room) && state.series.len() >= self.max_series {
+        if !state.series.contains_key(room) && state.series.len() >= max_series {
             state.forget_oldest_ended();
         }
-        let has_place = state.series.contains_key(room) || state.series.len() < self.max_series;
+        let has_place = state.series.contains_key(room) || state.series.len() < max_series;
         // A room of that very name must not look like all the others together.
         let own_series = has_place && &**room != OVERFLOW;
         if own_series {
@@ -158,13 +186,18 @@ impl RoomCounts {
         }
     }
 
+    /// Totals of the rooms that have series of their own, those that ended since
+    /// the last scrapes included.
+    pub fn totals(&self) -> Vec<RoomTotal> {
+        self.state().totals()
+    }
+
     /// Totals for one scrape. Ended rooms are shown a last time or two.
     pub fn scrape(&self) -> Vec<RoomTotal> {
         let mut state = self.state();
         state.series.values_mut().for_each(Series::settle);
         state.overflow.settle();
-        let mut totals: Vec<_> =
-            state.series.iter().map(|(room, series)| series.total(room.clone())).collect();
+        let mut totals = state.totals();
         if state.overflowed {
             totals.push(state.overflow.total(OVERFLOW.into()));
         }
@@ -185,6 +218,10 @@ impl RoomCounts {
 }
 
 impl State {
+    fn totals(&self) -> Vec<RoomTotal> {
+        self.series.iter().map(|(room, series)| series.total(room.clone())).collect()
+    }
+
     /// Makes way for a living room.
     fn forget_oldest_ended(&mut self) {
         if let Some(room) = self.ended.pop_front() {
@@ -203,7 +240,7 @@ mod tests {
 
     #[test]
     fn shards_of_a_room_share_one_series_that_outlives_it_by_two_scrapes() {
-        let counts = RoomCounts::new(10);
+        let counts = RoomCounts::new(10, RoomLabel::Name);
         let (one, two) = (counts.open(&"a".into()), counts.open(&"a".into()));
         one.count.packets.add(3);
         two.count.packets.add(4);
@@ -217,7 +254,7 @@ mod tests {
 
     #[test]
     fn room_that_comes_back_goes_on_counting() {
-        let counts = RoomCounts::new(10);
+        let counts = RoomCounts::new(10, RoomLabel::Name);
         for round in 1..=3 {
             let room = counts.open(&"a".into());
             room.count.packets.add(5);
@@ -228,7 +265,7 @@ mod tests {
 
     #[test]
     fn rooms_above_the_cap_share_a_series_that_never_goes_back() {
-        let counts = RoomCounts::new(1);
+        let counts = RoomCounts::new(1, RoomLabel::Name);
         let (a, b) = (counts.open(&"a".into()), counts.open(&"b".into()));
         b.count.packets.add(2);
         assert_eq!(counts.overflowing(), 1);
@@ -244,7 +281,7 @@ mod tests {
 
     #[test]
     fn ended_rooms_are_bounded_without_any_scrape() {
-        let counts = RoomCounts::new(8);
+        let counts = RoomCounts::new(8, RoomLabel::Name);
         for number in 0..1000 {
             let room = counts.open(&format!("room {number}").into());
             assert!(room.own_series);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -99,7 +100,7 @@ pub struct SessionHandle {
 pub struct SessionBook {
     /// What holds for all of them together.
     pub distributions: Distributions,
-    max_series: usize,
+    max_series: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -148,7 +149,20 @@ impl Entry {
 impl SessionBook {
     /// At most `max_series` sessions get series of their own.
     pub fn new(max_series: usize) -> Self {
-        Self { distributions: Distributions::default(), max_series, state: Mutex::default() }
+        Self {
+            distributions: Distributions::default(),
+            max_series: AtomicUsize::new(max_series),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Changes how many sessions have series.
+    pub fn set_max_series(&self, max_series: usize) {
+        self.max_series.store(max_series, Ordering::Relaxed);
+    }
+
+    fn max_series(&self) -> usize {
+        self.max_series.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -176,14 +190,14 @@ impl SessionBook {
     /// Ends a session's entry.
     pub fn close(&self, handle: SessionHandle) {
         let mut state = self.state();
-        let has_place = state.open.len() <= self.max_series;
+        let has_place = state.open.len() <= self.max_series();
         let Some(entry) = state.open.remove(&handle.order) else { return };
         if has_place || entry.shown {
             let last = entry.reading();
             state.ended.push_back(Ended { last, scrapes_left: SCRAPES_AFTER_END });
         }
         // Without a scrape they would grow for ever.
-        if state.ended.len() > self.max_series {
+        if state.ended.len() > self.max_series() {
             state.ended.pop_front();
         }
     }
@@ -193,19 +207,19 @@ impl SessionBook {
     pub fn scrape(&self) -> SessionScrape {
         let mut state = self.state();
         let State { open, ended, .. } = &mut *state;
-        let living = open.values_mut().take(self.max_series).map(|entry| {
+        let living = open.values_mut().take(self.max_series()).map(|entry| {
             entry.shown = true;
             entry.reading()
         });
         let mut shown: Vec<_> = living.collect();
-        let surplus = (shown.len() + ended.len()).saturating_sub(self.max_series);
+        let surplus = (shown.len() + ended.len()).saturating_sub(self.max_series());
         ended.drain(..surplus);
         shown.extend(ended.iter().map(|ended| ended.last.clone()));
         ended.retain_mut(|ended| {
             ended.scrapes_left -= 1;
             ended.scrapes_left > 0
         });
-        SessionScrape { shown, dropped: open.len().saturating_sub(self.max_series) }
+        SessionScrape { shown, dropped: open.len().saturating_sub(self.max_series()) }
     }
 
     /// All sessions in rooms now, the oldest first.

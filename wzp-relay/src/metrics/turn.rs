@@ -46,3 +46,21 @@ impl Turn {
         }
     }
 }
+
+/// After so long a turn's shard hangs, and all of its participants have heard
+/// nothing for as long.
+pub const STUCK: Duration = Duration::from_secs(10);
+
+/// The first that hangs, and since when, so long after the relay's start.
+pub fn stuck(
+    uptime: Duration,
+    turns: impl Iterator<Item = TurnState>,
+) -> Option<(usize, Duration)> {
+    turns.enumerate().find_map(|(index, turn)| match turn {
+        TurnState::Working(since) => {
+            let so_long = uptime.saturating_sub(since);
+            (so_long >= STUCK).then_some((index, so_long))
+        }
+        TurnState::NotBegun | TurnState::Waiting => None,
+    })
+}

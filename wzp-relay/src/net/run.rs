@@ -16,9 +16,12 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::set_current_timer_slack;
 use tokio::sync::mpsc;
+use wzp_telemetry::audit::Audit;
 
 use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::send_all;
+use crate::audit;
+use crate::auth::queue::AuthQueue;
 use crate::metrics::reason::DropReason;
 use crate::metrics::stats::ShardStats;
 use crate::room::ShardIndex;
@@ -47,7 +50,8 @@ pub struct Shards {
     ended: mpsc::UnboundedReceiver<()>,
 }
 
-/// Starts one thread per socket; what becomes of flows is told to `flows`.
+/// Starts one thread per socket; what becomes of flows is told to `flows`, and
+/// `auth` is asked who may join, and `audit` has what became of sessions.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
@@ -55,6 +59,8 @@ pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
     flows: &Sender<FlowEvent>,
+    auth: &AuthQueue,
+    audit: &Audit,
 ) -> io::Result<Shards> {
     let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
     let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
@@ -76,6 +82,8 @@ pub fn start(
             mailbox,
             postboxes: shards.postboxes.clone(),
             flows: flows.clone(),
+            auth: auth.clone(),
+            audit: audit.clone(),
             pause: shared.hold,
             start: shared.epoch.0,
             buffers: array::from_fn(|_| vec![0; size]),
@@ -127,6 +135,8 @@ struct Worker {
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
     flows: Sender<FlowEvent>,
+    auth: AuthQueue,
+    audit: Audit,
     /// What a busy thread lets pass between turns.
     pause: Duration,
     /// When the relay started.
@@ -173,6 +183,15 @@ impl Worker {
             for event in self.shard.take_flow_events() {
                 // Nobody counts any more once the relay stops.
                 let _ = self.flows.send(event);
+            }
+            for event in self.shard.take_session_events() {
+                audit::session(&self.audit, event);
+            }
+            for request in self.shard.take_auth_requests() {
+                let shard = request.shard;
+                if let Some(answer) = self.auth.ask(request) {
+                    self.postboxes[shard].post(answer);
+                }
             }
             if stop {
                 return;

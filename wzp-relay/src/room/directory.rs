@@ -44,6 +44,11 @@ pub(crate) struct Directory {
 pub(crate) type Outgoing = Vec<(ShardIndex, Mail)>;
 
 impl Directory {
+    /// Rooms that have more members keep them.
+    pub(crate) fn set_max_members(&mut self, most: u32) {
+        self.max_members = most as usize;
+    }
+
     pub(crate) fn new(home: ShardIndex, max_members: u32) -> Self {
         Self {
             home: home as u16,

@@ -21,6 +21,8 @@ pub(crate) struct LocalMember {
     pub(crate) connection: usize,
     /// The id it sends under.
     pub(crate) sender_id: u16,
+    /// Whether the others' media is for it.
+    pub(crate) listens: bool,
 }
 
 /// A room with members on this shard.

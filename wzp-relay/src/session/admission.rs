@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Limits;
@@ -12,9 +13,9 @@ use crate::metrics::reason::RefuseReason;
 /// The relay's books on connections and sessions, shared by all shards.
 #[derive(Debug)]
 pub struct Admission {
-    sessions_max: u32,
-    handshakes_max: u32,
-    per_address_max: u32,
+    sessions_max: AtomicU32,
+    handshakes_max: AtomicU32,
+    per_address_max: AtomicU32,
     books: Mutex<Books>,
 }
 
@@ -60,12 +61,21 @@ pub struct Population {
 impl Admission {
     /// With the limits of the configuration.
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            sessions_max: limits.sessions,
-            handshakes_max: limits.handshakes,
-            per_address_max: limits.sessions_per_address,
+        let admission = Arc::new(Self {
+            sessions_max: AtomicU32::default(),
+            handshakes_max: AtomicU32::default(),
+            per_address_max: AtomicU32::default(),
             books: Mutex::default(),
-        })
+        });
+        admission.set_limits(limits);
+        admission
+    }
+
+    /// Takes on other limits. Nobody who is there has to go.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.sessions_max.store(limits.sessions, Ordering::Relaxed);
+        self.handshakes_max.store(limits.handshakes, Ordering::Relaxed);
+        self.per_address_max.store(limits.sessions_per_address, Ordering::Relaxed);
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -80,11 +90,11 @@ impl Admission {
     pub fn connection(self: &Arc<Self>, from: IpAddr) -> Result<Permit, RefuseReason> {
         let source = source_of(from);
         let mut books = self.books();
-        if books.handshakes >= self.handshakes_max {
+        if books.handshakes >= self.handshakes_max.load(Ordering::Relaxed) {
             return Err(RefuseReason::Handshakes);
         }
         let count = books.by_source.entry(source).or_default();
-        if *count >= self.per_address_max {
+        if *count >= self.per_address_max.load(Ordering::Relaxed) {
             return Err(RefuseReason::Address);
         }
         *count += 1;
@@ -98,12 +108,13 @@ impl Admission {
     pub fn is_crowded(&self, from: IpAddr) -> bool {
         let books = self.books();
         let from_there = books.by_source.get(&source_of(from)).copied().unwrap_or(0);
-        books.handshakes > self.handshakes_max / 2 || from_there > self.per_address_max / 2
+        books.handshakes > self.handshakes_max.load(Ordering::Relaxed) / 2
+            || from_there > self.per_address_max.load(Ordering::Relaxed) / 2
     }
 
     /// Most sessions at a time.
     pub fn most_sessions(&self) -> u32 {
-        self.sessions_max
+        self.sessions_max.load(Ordering::Relaxed)
     }
 
     /// Everyone on the books now.
@@ -121,7 +132,8 @@ impl Admission {
 impl Permit {
     /// Turns a connection into a session, unless the relay is full.
     pub fn join(&mut self) -> bool {
-        let full = self.admission.books().sessions >= self.admission.sessions_max;
+        let full =
+            self.admission.books().sessions >= self.admission.sessions_max.load(Ordering::Relaxed);
         if !full {
             self.enter(Stage::Session);
         }

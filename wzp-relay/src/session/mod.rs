@@ -18,11 +18,14 @@ use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Notice, Ping, RelayMessage, SourceReport, client_message, notice, relay_message,
+    ClientMessage, Hello, Notice, Ping, RelayMessage, SourceReport, client_message, notice,
+    relay_message,
 };
 use wzp_proto::framing::{self, Deframer, FramingError};
+use wzp_telemetry::trace::SpanContext;
 use wzp_transport::parameters::INITIAL_RTT;
 
+use crate::auth::Grant;
 use crate::config::Limits;
 use crate::metrics::distributions::Distributions;
 use crate::metrics::reason::{DropReason, PerReason, SessionState};
@@ -54,6 +57,8 @@ pub(crate) enum Phase {
     Handshaking { deadline: Instant },
     /// Hello has not come.
     AwaitingHello { deadline: Instant },
+    /// The control plane has been asked whether it may join.
+    Authenticating { deadline: Instant, hello: Box<Hello> },
     /// The room's home has been asked.
     Joining,
     /// In a room.
@@ -67,6 +72,7 @@ impl Phase {
         match self {
             Self::Handshaking { .. } => SessionState::Handshaking,
             Self::AwaitingHello { .. } => SessionState::AwaitingHello,
+            Self::Authenticating { .. } => SessionState::Authenticating,
             Self::Joining => SessionState::Joining,
             Self::Joined(_) => SessionState::Established,
             Self::Ended => SessionState::Closing,
@@ -105,6 +111,12 @@ pub(crate) struct Session {
     pub(crate) began: Instant,
     /// How others in the room call it, once it has asked to join.
     pub(crate) name: String,
+    /// What it may do in a room.
+    pub(crate) grant: Grant,
+    /// Its handshake's span, while traces are sent.
+    pub(crate) trace: Option<SpanContext>,
+    /// When its Hello came.
+    pub(crate) asked_at: Option<Instant>,
     /// What the connection's empty buffer for media has space for.
     pub(crate) send_buffer: usize,
     /// Given back when QUIC forgets the connection.
@@ -172,6 +184,9 @@ impl Session {
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
             began: now,
             name: String::new(),
+            grant: Grant::EVERYTHING,
+            trace: None,
+            asked_at: None,
             permit,
             backlog: Backlog::default(),
             bundle: Bundle::default(),
@@ -195,6 +210,14 @@ impl Session {
 
     pub(crate) fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// The Hello that waits for a decision, if one does.
+    pub(crate) fn take_hello(&mut self) -> Option<Hello> {
+        match &mut self.phase {
+            Phase::Authenticating { hello, .. } => Some(std::mem::take(&mut **hello)),
+            _ => None,
+        }
     }
 
     /// Goes on to the next phase of its life, also in the shard's books.
@@ -322,6 +345,7 @@ impl Session {
         let code = match reason {
             DropReason::PacketRate | DropReason::ByteRate => notice::Code::RateLimited,
             DropReason::TooLong => notice::Code::FrameTooLong,
+            DropReason::MayNotPublish => notice::Code::MayNotPublish,
             _ => notice::Code::InvalidMedia,
         };
         let due = self.notices.last.map_or(now, |last| now.max(last + NOTICE_INTERVAL));
@@ -389,11 +413,14 @@ impl Session {
     /// The same, apart from QUIC: when to call [`Self::handle_deadlines`].
     fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Handshaking { deadline } | Phase::AwaitingHello { deadline } => Some(deadline),
+            Phase::Handshaking { deadline }
+            | Phase::AwaitingHello { deadline }
+            | Phase::Authenticating { deadline, .. } => Some(deadline),
             Phase::Joining | Phase::Ended => None,
             Phase::Joined(_) => {
                 let notice = self.notices.pending.as_ref().map(|pending| pending.due);
-                [self.ping.next, self.ping.deadline, self.feedback.due(), notice]
+                let feedback = self.feedback.due();
+                [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires]
                     .into_iter()
                     .flatten()
                     .min()
@@ -413,8 +440,16 @@ impl Session {
                 let text = format!("Hello did not come within {:?}", limits.hello_timeout);
                 return Err(Close::new(CloseCode::HelloTimeout, text));
             }
-            Phase::AwaitingHello { .. } => return Ok(()),
+            Phase::Authenticating { deadline, .. } if deadline <= now => {
+                let text = "nothing decided about the token in time; try again in some seconds";
+                return Err(Close::new(CloseCode::AuthUnavailable, text));
+            }
+            Phase::AwaitingHello { .. } | Phase::Authenticating { .. } => return Ok(()),
             Phase::Joined(_) => {}
+        }
+        if self.grant.expires.is_some_and(|expires| expires <= now) {
+            let text = "the token's time is over; join again with a new one";
+            return Err(Close::new(CloseCode::TokenExpired, text));
         }
         if self.ping.deadline.is_some_and(|deadline| deadline <= now) {
             let text = format!("Ping was not answered within {:?}", limits.ping_timeout);
@@ -447,6 +482,9 @@ impl Notices {
             notice::Code::RateLimited => "media above this relay's rate limits was dropped",
             notice::Code::FrameTooLong => {
                 "media datagrams longer than this relay's limit were dropped"
+            }
+            notice::Code::MayNotPublish => {
+                "media was dropped because your token does not let you publish"
             }
             _ => "datagrams that are not media under the sender id given in Welcome were dropped",
         };

@@ -7,17 +7,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::EcnCodepoint;
+use quinn_proto::{EcnCodepoint, ServerConfig};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Member, RelayMessage, relay_message};
 use wzp_proto::framing;
 
+use crate::auth::{Grant, Refusal};
+use crate::config::Limits;
 use crate::room::{RoomId, SessionId, ShardIndex};
 use crate::session::feedback::Hearing;
 
 /// One message to a shard.
 #[derive(Debug)]
 pub enum Mail {
+    /// From the control plane: the answer to an
+    /// [`AuthRequest`](crate::auth::AuthRequest).
+    Authenticated {
+        /// Who asked.
+        session: SessionId,
+        /// What it may do, or why not even join.
+        result: Result<Grant, Refusal>,
+    },
     /// To a room's home: somebody wants in.
     Join(JoinRequest),
     /// To a room's home: somebody is gone.
@@ -80,6 +90,19 @@ pub enum Mail {
         /// When sessions are closed.
         deadline: Instant,
     },
+    /// Take people in again and tell everyone: the drain is off.
+    Undrain,
+    /// End a session because an operator says so.
+    Kick {
+        /// Whose.
+        session: SessionId,
+        /// Why, as a sentence for the client.
+        text: String,
+    },
+    /// Connections that begin from now on get this identity.
+    Server(Arc<ServerConfig>),
+    /// Hold to these limits from now on.
+    Limits(Arc<Limits>),
 }
 
 impl Mail {

@@ -10,10 +10,13 @@
 //! whose packet is not full may wait for a later turn.
 
 mod cid;
+pub mod event;
 pub mod flow;
+mod life;
 pub mod mail;
 mod outgoing;
 mod rooms;
+mod spans;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +34,7 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::media::{self, HeaderError};
 use wzp_telemetry::limited;
 
+use crate::auth::{AuthRequest, Patience};
 use crate::config::Limits;
 use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason, SessionState};
 use crate::metrics::rooms::RoomCounts;
@@ -43,7 +47,9 @@ use crate::session::admission::{Admission, Permit};
 use crate::session::backlog::Outcome;
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
+use event::SessionEvent;
 use flow::FlowEvent;
+use life::Life;
 use mail::{Mail, Packet};
 pub use outgoing::{OutPacket, Outgoing};
 use timers::Timers;
@@ -78,6 +84,8 @@ pub struct Shared {
     pub rooms: Arc<RoomCounts>,
     /// What is known of each session.
     pub sessions: Arc<SessionBook>,
+    /// Whether whoever says Hello has to wait for a decision, and how long.
+    pub auth: Arc<Patience>,
     /// How long a frame that the shard has may wait for others to leave with in
     /// one packet.
     pub hold: Duration,
@@ -108,20 +116,11 @@ pub struct Shard {
     own_mail: VecDeque<Mail>,
     mail_out: Vec<(ShardIndex, Mail)>,
     flow_events: Vec<FlowEvent>,
+    auth_requests: Vec<AuthRequest>,
+    session_events: Vec<SessionEvent>,
     life: Life,
     rng: StdRng,
     now: Instant,
-}
-
-/// Whether the shard takes anybody in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Serving,
-    /// Nobody new; what is left is closed at the deadline.
-    Draining {
-        deadline: Instant,
-    },
-    Stopped,
 }
 
 impl Shard {
@@ -157,6 +156,8 @@ impl Shard {
             own_mail: VecDeque::new(),
             mail_out: Vec::new(),
             flow_events: Vec::new(),
+            auth_requests: Vec::new(),
+            session_events: Vec::new(),
             life: Life::Serving,
             rng,
             now,
@@ -368,6 +369,17 @@ impl Shard {
         self.flow_events.drain(..)
     }
 
+    /// What became of sessions, in order.
+    pub fn take_session_events(&mut self) -> std::vec::Drain<'_, SessionEvent> {
+        self.session_events.drain(..)
+    }
+
+    /// Who waits for a decision since the last call. Each is to be answered with
+    /// [`Mail::Authenticated`].
+    pub fn take_auth_requests(&mut self) -> std::vec::Drain<'_, AuthRequest> {
+        self.auth_requests.drain(..)
+    }
+
     /// Connections that QUIC still knows, ended ones included.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections().max(self.sessions.iter().flatten().count())
@@ -416,7 +428,10 @@ impl Shard {
             let deadline = self.now + self.shared.limits.hello_timeout;
             session.set_phase(Phase::AwaitingHello { deadline }, &self.stats.states);
             let distributions = &self.shared.sessions.distributions;
-            distributions.handshake.observe(self.now.duration_since(session.began));
+            session.trace = spans::handshake(session, self.now);
+            let trace_id = session.trace.as_ref().and_then(spans::exemplar);
+            let took = self.now.duration_since(session.began);
+            distributions.handshake.observe_with(took, trace_id);
         }
         let remote = session.connection.remote_address();
         session.known_address = Some(remote);
@@ -459,6 +474,9 @@ impl Shard {
         if let Some(vitals) = &mut session.vitals {
             // What the relay does not forward has come all the same.
             vitals.arrived(self.now, media::sequence_of(&frame));
+        }
+        if !session.grant.publish {
+            return Err(DropReason::MayNotPublish);
         }
         session.admit_media(self.now, frame.len(), &self.shared.limits)?;
         session.spoke = Some(self.now);
@@ -508,6 +526,11 @@ impl Shard {
         }
         let seat = session.seat();
         let id = session.id;
+        if seat.is_some() {
+            spans::leave(session, reason, self.now);
+            let lasted = self.now.duration_since(session.began);
+            self.session_events.push(SessionEvent::Ended { session: id, reason, lasted });
+        }
         let lost = session.backlog.clear();
         self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
         session.set_phase(Phase::Ended, &self.stats.states);
@@ -585,42 +608,6 @@ impl Shard {
         }
         if let Some(deadline) = session.next_timeout() {
             self.timers.wake_by(number, deadline);
-        }
-    }
-
-    fn drain_deadline(&self) -> Option<Instant> {
-        match self.life {
-            Life::Draining { deadline } => Some(deadline),
-            Life::Serving | Life::Stopped => None,
-        }
-    }
-
-    /// Nobody new from now on; everyone here is told.
-    fn drain(&mut self, deadline: Instant) {
-        self.life = Life::Draining { deadline };
-        let remaining = deadline.saturating_duration_since(self.now);
-        for number in 0..self.sessions.len() {
-            self.tell_draining(number, remaining);
-        }
-    }
-
-    fn tell_draining(&mut self, number: usize, remaining: Duration) {
-        use wzp_proto::control::{Draining, relay_message::Message};
-        let Some(session) = &mut self.sessions[number] else { return };
-        if session.seat().is_some() {
-            let deadline_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
-            let verdict = session.tell(Message::Draining(Draining { deadline_ms }));
-            self.touch(number);
-            self.settle(number, verdict);
-        }
-    }
-
-    /// Ends everything at the drain's deadline.
-    fn close_all(&mut self) {
-        self.life = Life::Stopped;
-        for number in 0..self.sessions.len() {
-            let close = Close::new(CloseCode::GoingAway, "this relay is stopping");
-            self.settle(number, Err(close));
         }
     }
 }

@@ -7,19 +7,21 @@ use std::time::{Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Hello, Limits as WireLimits, Members, ReceiverReport, Welcome, client_message, relay_message,
-    snapshot_parts,
+    Grant as WireGrant, Hello, Limits as WireLimits, Members, ReceiverReport, Welcome,
+    client_message, relay_message, snapshot_parts,
 };
 use wzp_telemetry::limited;
 
+use super::event::SessionEvent;
 use super::flow::FlowEvent;
+use super::life::Life;
 use super::mail::{Admitted, JoinRequest, Mail};
-use super::{Life, Outgoing, Shard, mark};
+use super::{Outgoing, Shard, mark, spans};
+use crate::auth::{AuthRequest, Grant, Refusal, Token};
 use crate::metrics::reason::DropReason;
 use crate::metrics::sessions::Participant;
-use crate::room::RoomId;
-use crate::room::home_of;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
+use crate::room::{RoomId, SessionId, home_of};
 use crate::session::backlog::Outcome;
 use crate::session::feedback::Hearing;
 use crate::session::{Close, Phase, Seat};
@@ -36,7 +38,9 @@ impl Shard {
                 Err(close) => return self.settle(number, Err(close)),
             };
             match (message, session.seat()) {
-                (Message::Hello(hello), None) => self.join(number, hello),
+                (Message::Hello(hello), None) => self.authenticate(number, hello),
+                // Who hears nobody has nothing to report.
+                (Message::ReceiverReport(_), Some(_)) if !session.grant.listen => {}
                 (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, report),
                 (Message::Mute(mute), Some(seat)) => {
                     let Seat { room_id: room, sender_id, .. } = seat;
@@ -58,6 +62,51 @@ impl Shard {
                         Close::new(CloseCode::UnexpectedMessage, "the first message must be Hello");
                     return self.settle(number, Err(close));
                 }
+            }
+        }
+    }
+
+    /// Asks who may decide whether a session may join, if anybody has to.
+    fn authenticate(&mut self, number: usize, mut hello: Hello) {
+        let Some(session) = &mut self.sessions[number] else { return };
+        let token = Token::new(std::mem::take(&mut hello.token));
+        session.asked_at = Some(self.now);
+        let Some(patience) = self.shared.auth.get().filter(|_| self.life == Life::Serving) else {
+            return self.join(number, hello);
+        };
+        self.auth_requests.push(AuthRequest {
+            shard: self.index,
+            session: session.id,
+            ip: session.connection.remote_address().ip().to_canonical(),
+            room: hello.room.clone(),
+            name: hello.name.clone(),
+            token,
+        });
+        let deadline = self.now + patience;
+        let phase = Phase::Authenticating { deadline, hello: Box::new(hello) };
+        session.set_phase(phase, &self.stats.states);
+    }
+
+    /// Lets a session go on, or ends it, as was decided.
+    fn authenticated(&mut self, id: SessionId, result: Result<Grant, Refusal>) {
+        // It may have gone away meanwhile, or its time may be over.
+        let Some(number) = self.by_id.get(&id).copied() else { return };
+        let Some(session) = &mut self.sessions[number] else { return };
+        let Some(hello) = session.take_hello() else { return };
+        match result {
+            Ok(grant) => {
+                session.grant = grant;
+                self.join(number, hello);
+            }
+            Err(refusal) => {
+                self.session_events.push(SessionEvent::Refused {
+                    session: id,
+                    room: hello.room,
+                    ip: session.connection.remote_address().ip().to_canonical(),
+                    reason: refusal.reason,
+                });
+                let close = Close::new(refusal.code(), refusal.text);
+                self.settle(number, Err(close));
             }
         }
     }
@@ -94,6 +143,10 @@ impl Shard {
         match mail {
             Mail::Packet(packet) => self.receive(packet, out),
             Mail::Drain { deadline } => self.drain(deadline),
+            Mail::Undrain => self.undrain(),
+            Mail::Server(config) => self.set_server(config),
+            Mail::Limits(limits) => self.set_limits(limits),
+            Mail::Kick { session, text } => self.close_by_id(session, CloseCode::Kicked, text),
             Mail::Join(request) => self.at_home(|home, out| home.join(request, out)),
             Mail::Leave { room, sender_id, session } => {
                 self.at_home(|home, out| home.leave(room, sender_id, session, out));
@@ -101,12 +154,9 @@ impl Shard {
             Mail::SetMuted { room, sender_id, muted } => {
                 self.at_home(|home, out| home.set_muted(room, sender_id, muted, out));
             }
+            Mail::Authenticated { session, result } => self.authenticated(session, result),
             Mail::Admitted(admitted) => self.welcome(*admitted),
-            Mail::Refused { session, code, text } => {
-                if let Some(number) = self.by_id.get(&session).copied() {
-                    self.settle(number, Err(Close::new(code, text)));
-                }
-            }
+            Mail::Refused { session, code, text } => self.close_by_id(session, code, text),
             Mail::Changed(change) => {
                 if let Some(key) = self.rooms.key(change.room) {
                     self.rooms.set_shards(key, &change.shards);
@@ -119,6 +169,13 @@ impl Shard {
                 }
             }
             Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
+        }
+    }
+
+    /// Ends the session if it is here.
+    fn close_by_id(&mut self, session: SessionId, code: CloseCode, text: String) {
+        if let Some(number) = self.by_id.get(&session).copied() {
+            self.settle(number, Err(Close::new(code, text)));
         }
     }
 
@@ -148,7 +205,7 @@ impl Shard {
             // It went away while the home decided.
             return self.post(room.home.into(), Mail::Leave { room, sender_id, session: id });
         };
-        let member = LocalMember { connection: number, sender_id };
+        let member = LocalMember { connection: number, sender_id, listens: session.grant.listen };
         let key = self.rooms.enter(room, &name, &shards, member);
         let limits = &self.shared.limits;
         let (start, wall) = self.shared.epoch;
@@ -164,12 +221,25 @@ impl Shard {
         let seat = Seat { room: key, room_id: room, sender_id };
         session.enter(self.now, seat, handle, limits, &self.stats.states);
         self.stats.sessions_joined.add(1);
+        spans::join(session, &name, self.now);
+        self.session_events.push(SessionEvent::Joined {
+            session: id,
+            room: name.clone(),
+            name: session.name.clone(),
+            user: session.grant.user.clone(),
+            peer: session.connection.remote_address(),
+        });
         let room_count = self.rooms.room(key).forwarded.count.clone();
         self.flow_events.push(FlowEvent::Seated {
             session: id,
             name: name.clone(),
             room: room_count,
         });
+        let wall_at = |at: Instant| {
+            let since_1970 =
+                (wall + at.saturating_duration_since(start)).duration_since(UNIX_EPOCH);
+            since_1970.map_or(0, |since| since.as_millis() as u64)
+        };
         let member_count = members.len() as u32;
         let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
@@ -186,14 +256,18 @@ impl Shard {
                 room_members: limits.room_members,
                 ping_timeout_ms: u32::try_from(limits.ping_timeout.as_millis()).unwrap_or(u32::MAX),
             }),
-            server_time_ms: wall
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_millis() as u64),
+            server_time_ms: wall_at(self.now),
             software: crate::SOFTWARE.to_owned(),
+            grant: Some(WireGrant {
+                publish: session.grant.publish,
+                listen: session.grant.listen,
+                expires_ms: session.grant.expires.map_or(0, wall_at),
+            }),
         };
         let remote = session.connection.remote_address();
         limited!(INFO, per_second(100), session = %id, room = &*name, sender_id,
-                 src_ip = %remote.ip().to_canonical(), src_port = remote.port(), "session joined");
+                 src_ip = %remote.ip().to_canonical(), src_port = remote.port(),
+                 user = session.grant.user.as_deref(), "session joined");
         let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
         let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);
         let verdict = snapshot.try_for_each(|message| session.tell(message));
@@ -228,7 +302,7 @@ impl Shard {
         let talkers = self.rooms.heard(key, sender_id, self.now);
         let mut outcome = Outcome::default();
         for member in &self.rooms.room(key).members {
-            if member.sender_id == sender_id {
+            if member.sender_id == sender_id || !member.listens {
                 continue;
             }
             let Some(session) = &mut self.sessions[member.connection] else { continue };

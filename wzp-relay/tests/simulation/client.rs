@@ -361,6 +361,7 @@ impl Client {
                 self.say(client_message::Message::Pong(Pong { number: ping.number }))
             }
             Message::Draining(_) => self.told_to_leave = true,
+            Message::Resumed(_) => self.told_to_leave = false,
             Message::Notice(notice) => self.notices.push(notice),
         }
     }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on should stop.
 
+mod auth;
 mod client;
 mod hostile;
 mod random;

@@ -6,6 +6,8 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::control::Hello;
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{DropReason, EndReason};
+use wzp_relay::room::SessionId;
+use wzp_relay::shard::mail::Mail;
 
 use crate::client::{Attention, Heard, Opening, hello};
 use crate::world::{Conditions, World};
@@ -257,6 +259,48 @@ fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
         assert_eq!(client.close_code(), Some(CloseCode::GoingAway));
     }
     world.assert_nothing_left();
+}
+
+/// The drain is taken back while the call goes on, and again after all have been
+/// closed.
+#[test]
+fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
+    let mut world = World::new(17, 3, roomy(), path());
+    assemble(&mut world, &[4, 2]);
+    world.drain(Duration::from_secs(2));
+    world.run_for(Duration::from_millis(500));
+    assert!(world.clients.iter().all(|client| client.told_to_leave));
+    world.tell_shards(|| Mail::Undrain);
+    // Beyond the deadline.
+    world.run_for(Duration::from_secs(3));
+    assert!(world.clients.iter().all(|client| !client.told_to_leave && client.lost.is_none()));
+    let late = world.connect(0, Opening::Hello(hello(0, 6)));
+    world.run_for(Duration::from_millis(500));
+    assert!(world.clients[late].welcome.is_some());
+
+    world.drain(Duration::from_millis(100));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.clients.iter().all(|c| c.close_code() == Some(CloseCode::GoingAway)));
+    world.tell_shards(|| Mail::Undrain);
+    let again = world.connect(0, Opening::Hello(hello(0, 7)));
+    world.run_for(Duration::from_millis(500));
+    assert!(world.clients[again].welcome.is_some() && !world.clients[again].told_to_leave);
+}
+
+#[test]
+fn a_session_is_kicked_on_whatever_shard_and_hears_why() {
+    let mut world = World::new(19, 3, roomy(), path());
+    assemble(&mut world, &[3]);
+    let session = SessionId(world.clients[1].welcome.as_ref().unwrap().session_id);
+    world.tell_shards(|| Mail::Kick { session, text: "too loud".into() });
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.clients[1].close_code(), Some(CloseCode::Kicked));
+    assert!(format!("{:?}", world.clients[1].lost).contains("too loud"));
+    for other in [0, 2] {
+        assert!(world.clients[other].lost.is_none());
+        assert_eq!(world.clients[other].members.len(), 1);
+    }
+    assert_eq!(world.closed(EndReason::Kicked), 1);
 }
 
 /// 500 rooms of 4, five times over with everybody leaving in between, would

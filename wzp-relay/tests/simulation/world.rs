@@ -13,6 +13,7 @@ use quinn_proto::{EcnCodepoint, ServerConfig};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustls::pki_types::PrivateKeyDer;
+use wzp_relay::auth::{AuthRequest, Grant, Refusal};
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{
     DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
@@ -25,6 +26,7 @@ use wzp_relay::session::admission::{Admission, Population};
 use wzp_relay::shard::flow::FlowEvent;
 use wzp_relay::shard::mail::{Mail, Packet};
 use wzp_relay::shard::{Outgoing, Shard, Shared};
+use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::parameters;
 
 use crate::client::{Client, Opening, Origin};
@@ -50,6 +52,10 @@ const MAIL_DELAY: Duration = Duration::from_micros(50);
 /// Packets arrive at multiples of this, so that shards see batches.
 const TICK: Duration = Duration::from_micros(100);
 
+/// What decides about tokens: when it answers, if ever, and what.
+pub(crate) type Authenticator =
+    fn(&AuthRequest, Instant) -> Option<(Duration, Result<Grant, Refusal>)>;
+
 enum Occurrence {
     AtRelay { from: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
     AtClient { to: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
@@ -68,6 +74,8 @@ pub(crate) struct World {
     pub(crate) rng: ChaCha8Rng,
     relay: SocketAddr,
     shards: Vec<Shard>,
+    /// Asked once [`Shared::auth`] says so.
+    pub(crate) authenticator: Option<Authenticator>,
     occurrences: BTreeMap<(Instant, u64), Occurrence>,
     next_number: u64,
     by_address: HashMap<SocketAddr, usize>,
@@ -113,8 +121,9 @@ impl World {
             server: Arc::new(server),
             reset_key: identity.reset_key(),
             admission: Admission::new(&limits),
-            rooms: Arc::new(RoomCounts::new(10_000)),
+            rooms: Arc::new(RoomCounts::new(10_000, RoomLabel::Name)),
             sessions: Arc::new(SessionBook::new(10_000)),
+            auth: Arc::default(),
             hold: Duration::from_micros(seed % 4 * 1000),
             epoch: (now, SystemTime::UNIX_EPOCH),
             limits: Arc::new(limits),
@@ -128,6 +137,7 @@ impl World {
             relay: "192.0.2.1:4433".parse().unwrap(),
             shards: (0..shards).map(|i| Shard::new(i, shared.clone(), rng.random(), now)).collect(),
             shared,
+            authenticator: None,
             rng,
             occurrences: BTreeMap::new(),
             next_number: 0,
@@ -190,8 +200,12 @@ impl World {
 
     pub(crate) fn drain(&mut self, patience: Duration) {
         let deadline = self.now + patience;
+        self.tell_shards(|| Mail::Drain { deadline });
+    }
+
+    pub(crate) fn tell_shards(&mut self, mail: impl Fn() -> Mail) {
         for to in 0..self.shards.len() {
-            self.schedule(self.now, Occurrence::Mail { to, mail: Mail::Drain { deadline } });
+            self.schedule(self.now, Occurrence::Mail { to, mail: mail() });
         }
     }
 
@@ -221,14 +235,16 @@ impl World {
 
     /// Every connection is in one state, and in that which it is admitted for.
     fn assert_states_agree(&self) {
-        use SessionState::{AwaitingHello, Closing, Established, Handshaking, Joining};
+        use SessionState::{
+            Authenticating, AwaitingHello, Closing, Established, Handshaking, Joining,
+        };
         let count = |states: &[SessionState]| -> u64 {
             let of = |state: &SessionState| self.sum_reasons(|stats| &stats.states, *state);
             states.iter().map(of).sum()
         };
         let states = Population {
             sessions: count(&[Joining, Established]) as u32,
-            handshakes: count(&[Handshaking, AwaitingHello]) as u32,
+            handshakes: count(&[Handshaking, AwaitingHello, Authenticating]) as u32,
             closing: count(&[Closing]) as u32,
             sources: self.population().sources,
         };
@@ -337,6 +353,14 @@ impl World {
                 FlowEvent::Closed { session } => self.flows.remove(&session).is_some(),
             };
             assert!(known, "a flow's events are out of order");
+        }
+        let requests: Vec<_> = self.shards[index].take_auth_requests().collect();
+        for request in requests {
+            let decide = self.authenticator.expect("nobody is asked who is not there");
+            if let Some((after, result)) = decide(&request, self.now) {
+                let mail = Mail::Authenticated { session: request.session, result };
+                self.schedule(self.now + after, Occurrence::Mail { to: request.shard, mail });
+            }
         }
         let mail: Vec<_> = self.shards[index].take_mail().collect();
         for (to, mail) in mail {

@@ -1,6 +1,7 @@
 //! What is logged: the level of the settings, or directives as in RUST_LOG.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::LogError;
 use crate::settings::Level;
@@ -22,6 +23,17 @@ fn directives(level: Level) -> &'static str {
         Level::Warn => "warn,quinn_proto=error",
         Level::Error => "error",
     }
+}
+
+/// The same, given at run time. A misspelt level alone is the name of a target, and
+/// would silence the rest.
+pub(super) fn given(text: &str) -> Result<EnvFilter, LogError> {
+    let level = |part: &str| part.rsplit('=').next().unwrap_or(part).trim().parse::<LevelFilter>();
+    if !text.split(',').any(|part| level(part).is_ok()) {
+        let reason = "it names no level: trace, debug, info, warn, error or off".to_owned();
+        return Err(LogError::Filter { text: text.to_owned(), reason });
+    }
+    parse(text)
 }
 
 /// A level alone means what it means in the settings.
@@ -57,6 +69,9 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_named() {
+        let error = given("debgu").unwrap_err().to_string();
+        assert!(error.contains("names no level"), "{error}");
+        assert!(given("wzp_relay=debug,info").is_ok());
         for text in ["wzp_relay=loud", "", "a=b=c"] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\" is no log filter")), "{error}");

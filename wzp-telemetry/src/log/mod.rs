@@ -143,7 +143,7 @@ impl Log {
     /// # Errors
     /// It cannot be read; the old filter stays.
     pub fn set_filter(&self, text: &str) -> Result<(), LogError> {
-        self.replace_filter(filter::parse(text)?);
+        self.replace_filter(filter::given(text)?);
         Ok(())
     }
 

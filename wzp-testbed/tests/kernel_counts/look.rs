@@ -47,7 +47,7 @@ pub(crate) struct Look {
     pub(crate) lost: [Option<f64>; 2],
 }
 
-/// As `wzp-relay flows --json` prints it.
+/// As `wzp-relay ctl flows --json` prints it.
 #[derive(Deserialize)]
 pub(crate) struct Flow {
     pub(crate) session: String,

@@ -44,7 +44,8 @@ fn start_relay<'a>(host: &'a Host, listen: SocketAddr, folder: &Path) -> Relay<'
 /// Runs a command of a running relay and gives what it printed.
 fn control(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(binaries::relay());
-    let output = command.args(arguments).arg("--state-dir").arg(folder.join("state")).output();
+    let output =
+        command.arg("ctl").args(arguments).arg("--state-dir").arg(folder.join("state")).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

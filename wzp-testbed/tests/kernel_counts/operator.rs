@@ -77,7 +77,9 @@ fn flows_are_listed_and_an_address_is_blocked_and_taken_back() {
     control(folder.path(), &["unblock", &loud_ip]);
     wait("the peer to be heard again", &|| received() > silent + 50);
 
-    loud.leave(LIMIT).unwrap();
+    control(folder.path(), &["block", &loud_ip, "--kick"]);
+    let error = loud.fail(LIMIT).unwrap();
+    assert!(error.contains("its address is blocked"), "{error}");
     quiet.leave(LIMIT).unwrap();
     relay.stop().unwrap();
 }

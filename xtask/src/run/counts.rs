@@ -68,10 +68,10 @@ pub(super) fn print_forwarded(relay: &Relay<'_>, counter: Counter) -> Result<()>
 /// The flows as the kernel counts them, within a second of the talk.
 pub(super) fn print_flows(demo: &Demo<'_>) -> Result<()> {
     let mut command = Command::new(&demo.relay);
-    command.args(["flows", "--once", "--state-dir"]).arg(demo.state());
-    let output = command.output().context("cannot start wzp-relay flows")?;
+    command.args(["ctl", "flows", "--once", "--state-dir"]).arg(demo.state());
+    let output = command.output().context("cannot start wzp-relay ctl flows")?;
     let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "wzp-relay flows: {}\n{problem}", output.status);
+    ensure!(output.status.success(), "wzp-relay ctl flows: {}\n{problem}", output.status);
     let (relay, state) = (shown(&demo.relay), shown(&demo.state()));
     println!("\n{relay} flows --once --state-dir {state}:\n");
     println!("{}", String::from_utf8_lossy(&output.stdout));

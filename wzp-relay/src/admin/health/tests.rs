@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernel::SlotStatistics;
+use crate::metrics::turn::{self, STUCK, TurnState};
 
 fn consequence(check: &Check) -> Option<Consequence> {
     check.problem.as_ref().map(|(consequence, _)| *consequence)
@@ -17,7 +18,7 @@ fn only_a_shard_that_hangs_is_stuck() {
         (TurnState::Working(start + STUCK), None),
     ];
     for (turn, expected) in cases {
-        let check = shards(start, [TurnState::Waiting, turn].into_iter());
+        let check = shards(turn::stuck(start, [TurnState::Waiting, turn].into_iter()));
         assert_eq!(consequence(&check), expected, "{turn:?}");
     }
 }

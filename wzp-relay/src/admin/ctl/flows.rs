@@ -1,4 +1,4 @@
-//! `wzp-relay flows`: the busiest flows of a running relay, like top.
+//! `wzp-relay ctl flows`: the busiest flows of a running relay, like top.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -6,12 +6,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use hyper::Method;
 use serde::Serialize;
 
-use super::socket::ask;
+use super::table::printable;
+use crate::admin::socket::{AskError, ask};
 use crate::kernel::Flow;
 
 /// What the table is sorted by, largest first; names by their letters.
@@ -125,9 +126,8 @@ pub async fn show(socket: &Path, options: Options) -> Result<()> {
     }
 }
 
-async fn look(socket: &Path) -> Result<Vec<Flow>> {
-    let answer = ask(socket, Method::GET, "/flows").await?;
-    serde_json::from_slice(&answer).context("the relay's answer is not a list of flows")
+async fn look(socket: &Path) -> Result<Vec<Flow>, AskError> {
+    ask(socket, Method::GET, "/flows", &()).await
 }
 
 fn sort(rows: &mut [Row], by: SortBy) {
@@ -157,8 +157,7 @@ fn table(rows: &[Row], most: usize) -> String {
         "SHARE",
     );
     for row in rows.iter().take(most) {
-        let room: String =
-            row.flow.room.chars().map(|c| if c.is_control() { '?' } else { c }).take(20).collect();
+        let room = printable(&row.flow.room, 20);
         // Writing to a String does not fail.
         let _ = writeln!(
             text,

@@ -1,0 +1,52 @@
+//! `wzp-relay ctl sessions`.
+
+use std::time::Duration;
+
+use super::table::{Column, printable, table};
+use crate::admin::lists::SessionRow;
+
+const COLUMNS: &[Column<SessionRow>] = &[
+    ("SESSION", |row| Some(row.session.clone())),
+    ("ROOM", |row| Some(printable(&row.room, 24))),
+    ("NAME", |row| row.name.as_ref().map(|name| printable(name, 24))),
+    ("PEER", |row| Some(row.peer.clone())),
+    ("SHARD", |row| row.shard.map(|shard| shard.to_string())),
+    ("AGE", |row| row.age_seconds.map(age)),
+    ("RTT ms", |row| row.rtt_ms.map(|rtt| format!("{rtt:.1}"))),
+    ("LOSS %", |row| row.loss_pct.map(|loss| format!("{loss:.1}"))),
+];
+
+pub(super) fn list(rows: &[SessionRow]) -> String {
+    format!("{} sessions\n", rows.len())
+        + &if rows.is_empty() { String::new() } else { table(COLUMNS, rows) }
+}
+
+/// Whole seconds, as in "2m 5s".
+pub(super) fn age(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_shown() {
+        let known = SessionRow {
+            session: "00000000000000ab".into(),
+            room: "lobby".into(),
+            peer: "192.0.2.1:5".into(),
+            age_seconds: Some(125.9),
+            ..SessionRow::default()
+        };
+        let unknown = SessionRow { age_seconds: None, ..known.clone() };
+        assert_eq!(
+            list(&[known, unknown]),
+            "2 sessions\n\
+             SESSION           ROOM   PEER         AGE\n\
+             00000000000000ab  lobby  192.0.2.1:5  2m 5s\n\
+             00000000000000ab  lobby  192.0.2.1:5  -\n"
+        );
+        assert_eq!(list(&[]), "0 sessions\n");
+    }
+}

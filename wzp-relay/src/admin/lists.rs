@@ -1,0 +1,163 @@
+//! What operators are shown: the forms of the admin socket's answers, written by
+//! the relay and read by `wzp-relay ctl`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::rooms::RoomTotal;
+use crate::metrics::sessions::{Participant, SessionReading};
+
+/// One session. What the relay does not know is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionRow {
+    /// 16 hexadecimal digits, as in the log.
+    pub session: String,
+    /// Its room; empty before it has joined.
+    pub room: String,
+    /// The peer's address and port.
+    pub peer: String,
+    /// What the participant is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The shard it sits on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<usize>,
+    /// Seconds since it joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<f64>,
+    /// QUIC's smoothed round-trip time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Media of the participant lost on the way to the relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_pct: Option<f64>,
+}
+
+impl From<SessionReading> for SessionRow {
+    fn from(reading: SessionReading) -> Self {
+        let Participant { id, room, name, peer, shard, joined_at } = reading.participant;
+        let age = joined_at.elapsed().unwrap_or_default();
+        Self {
+            session: id.to_string(),
+            room: room.to_string(),
+            peer: peer.to_string(),
+            name: Some(name),
+            shard: Some(shard),
+            age_seconds: Some(age.as_secs_f64()),
+            rtt_ms: reading.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            loss_pct: reading.loss.map(|loss| loss * 1e2),
+        }
+    }
+}
+
+/// One room that has members.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomRow {
+    /// Its name.
+    pub room: String,
+    /// Members now.
+    pub members: usize,
+    /// Packets forwarded to them; absent above `metrics.max_room_series`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl RoomRow {
+    /// The rooms that these sessions sit in, by name. `by_kernel`: whose counts
+    /// are shown.
+    pub fn list(sessions: &[SessionRow], totals: &[RoomTotal], by_kernel: bool) -> Vec<Self> {
+        let mut members = BTreeMap::<&str, usize>::new();
+        for session in sessions.iter().filter(|session| !session.room.is_empty()) {
+            *members.entry(&session.room).or_default() += 1;
+        }
+        let totals: BTreeMap<&str, &RoomTotal> =
+            totals.iter().map(|total| (&*total.room, total)).collect();
+        let row = |(room, members): (&str, usize)| {
+            let total = totals.get(room);
+            Self {
+                room: room.to_owned(),
+                members,
+                packets: total.map(|t| if by_kernel { t.wire_packets } else { t.packets }),
+                bytes: total.map(|t| if by_kernel { t.wire_bytes } else { t.bytes }),
+            }
+        };
+        members.into_iter().map(row).collect()
+    }
+}
+
+/// How the relay is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The relay's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// As `/health` says.
+    pub health: String,
+    /// Whether new sessions are taken in, as `/ready` says.
+    pub ready: bool,
+    /// Seconds since the start.
+    pub uptime_seconds: f64,
+    /// Sessions in rooms.
+    pub sessions: u32,
+    /// Rooms with members.
+    pub rooms: u64,
+    /// Connections that have not joined a room.
+    pub pending_connections: u32,
+    /// Threads that forward.
+    pub shards: usize,
+    /// UDP address for clients.
+    pub listen: String,
+    /// What counts forwarded packets: `kernel` or `userspace`.
+    pub forwarded_source: String,
+    /// The certificate's fingerprint.
+    pub fingerprint: String,
+    /// When it expires, in seconds since 1970.
+    pub certificate_expires: i64,
+    /// The drain under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+}
+
+/// A drain under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Seconds until those who are left are closed; 0 once they were.
+    pub remaining_seconds: f64,
+    /// Whether the relay ends when nobody is left.
+    pub exits: bool,
+    /// Whether the drain can be taken back.
+    pub can_be_taken_back: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_those_that_sessions_sit_in() {
+        let session = |room: &str| SessionRow { room: room.into(), ..SessionRow::default() };
+        let sessions = ["b", "a", "", "b"].map(session);
+        let total = |room: &str| RoomTotal {
+            room: room.into(),
+            packets: 1,
+            bytes: 2,
+            wire_packets: 3,
+            wire_bytes: 4,
+        };
+        let totals = ["b", "ended"].map(total);
+        let list = |by_kernel| {
+            let rows = RoomRow::list(&sessions, &totals, by_kernel);
+            let cells = |row: RoomRow| (row.room, row.members, row.packets, row.bytes);
+            rows.into_iter().map(cells).collect::<Vec<_>>()
+        };
+        let a = ("a".to_owned(), 1, None, None);
+        assert_eq!(list(false), [a.clone(), ("b".into(), 2, Some(1), Some(2))]);
+        assert_eq!(list(true), [a, ("b".into(), 2, Some(3), Some(4))]);
+    }
+}

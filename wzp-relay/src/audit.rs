@@ -1,0 +1,73 @@
+//! What of the relay's life is in the audit log, and in which words. docs/logging.md
+//! has the form of a record.
+
+use serde_json::{Value, json};
+use wzp_telemetry::audit::{Audit, AuditError, Outcome, User};
+use wzp_telemetry::settings::AuditEvent;
+
+use crate::admin::operator::Action;
+use crate::metrics::reason::Reason;
+use crate::shard::event::SessionEvent;
+
+/// Has a session's event written. Never waits: shards call it.
+pub fn session(audit: &Audit, event: SessionEvent) {
+    let (event, id, outcome, details) = match event {
+        SessionEvent::Joined { session, room, name, user, peer } => (
+            AuditEvent::SessionStart,
+            session,
+            Outcome::Success,
+            json!({ "room": &*room, "name": name, "user": user.as_deref(), "peer": peer }),
+        ),
+        SessionEvent::Ended { session, reason, lasted } => (
+            AuditEvent::SessionEnd,
+            session,
+            Outcome::Success,
+            json!({ "reason": reason.name(), "seconds": lasted.as_secs_f64() }),
+        ),
+        SessionEvent::Refused { session, room, ip, reason } => (
+            AuditEvent::AuthFailure,
+            session,
+            Outcome::Failure,
+            json!({ "reason": reason.name(), "room": room, "src_ip": ip }),
+        ),
+    };
+    audit.note(event, &User::Peer { session: id.to_string() }, outcome, &details);
+}
+
+/// Writes what somebody had the relay do, and waits until it is on the disk.
+///
+/// # Errors
+/// The disk did not take it, or not in time.
+pub fn action(audit: &Audit, action: &Action) -> Result<(), AuditError> {
+    let Action { by, event, details, result } = action;
+    let user = by.as_ref().map_or(User::Signal, |by| User::Operator { uid: by.uid });
+    let mut details = details.clone();
+    let kind = match *event {
+        "key_rotation" => AuditEvent::KeyRotation,
+        "reload" => AuditEvent::ConfigChange,
+        other => {
+            put(&mut details, "action", other);
+            AuditEvent::AdminAction
+        }
+    };
+    if let Err(sentence) = result {
+        put(&mut details, "error", sentence);
+    }
+    let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+    audit.record(kind, &user, outcome, &details)
+}
+
+/// Writes that the relay has started or is about to end.
+///
+/// # Errors
+/// The disk did not take it, or not in time.
+pub fn lifecycle(audit: &Audit, what: &str) -> Result<(), AuditError> {
+    let details = json!({ "what": what, "version": env!("CARGO_PKG_VERSION") });
+    audit.record(AuditEvent::Lifecycle, &User::Program, Outcome::Success, &details)
+}
+
+fn put(details: &mut Value, key: &str, value: &str) {
+    if let Some(details) = details.as_object_mut() {
+        details.insert(key.to_owned(), value.into());
+    }
+}

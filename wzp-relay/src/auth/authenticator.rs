@@ -1,0 +1,201 @@
+//! Takes the shards' requests and answers them, by what the configuration says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use hyper::Uri;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tracing::debug;
+use wzp_transport::trust::TrustError;
+
+use super::jwks::Jwks;
+use super::jwt::Jwt;
+pub use super::keys::KeyError;
+use super::keys::KeySet;
+use super::stats::AuthStats;
+use super::webhook::Webhook;
+use super::{AuthRequest, Grant, Patience, Refusal};
+use crate::config::{AuthMode, AuthSection};
+use crate::metrics::reason::Reason;
+use crate::net::mailbox::Postbox;
+use crate::shard::mail::Mail;
+
+/// What a shard waits for beyond the longest decision, in which a key set may be
+/// fetched: the way there and back.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Why the settings cannot be used, in words for the operator.
+#[derive(Debug, Error)]
+pub enum AuthError {
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// HTTPS is not possible.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A URL is none, or is not there.
+    #[error("{0} is not an http or https URL")]
+    Url(&'static str),
+}
+
+/// Which signing keys a reload brought and took, by what they are known by: the
+/// `kid`, or a hash of a key that has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Those that are new.
+    pub added: Vec<String>,
+    /// Those that are gone.
+    pub removed: Vec<String>,
+}
+
+/// Decides who may join.
+#[derive(Debug)]
+pub struct Authenticator {
+    method: ArcSwap<Method>,
+    patience: Arc<Patience>,
+    stats: Arc<AuthStats>,
+}
+
+#[derive(Debug)]
+enum Method {
+    None,
+    Jwt(Box<Jwt>),
+    Webhook(Box<Webhook>),
+}
+
+impl Authenticator {
+    /// As the section says. Needs the runtime that [`Self::serve`] runs on.
+    ///
+    /// # Errors
+    /// Any [`AuthError`].
+    pub fn new(section: &AuthSection) -> Result<Self, AuthError> {
+        let stats = Arc::default();
+        let method = Method::new(section, None, &stats)?;
+        let patience = Arc::<Patience>::default();
+        patience.set(patience_for(section));
+        Ok(Self { method: ArcSwap::from_pointee(method), patience, stats })
+    }
+
+    /// For the shards: whether they have to ask.
+    pub fn patience(&self) -> Arc<Patience> {
+        self.patience.clone()
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> Arc<AuthStats> {
+        self.stats.clone()
+    }
+
+    /// Takes other settings, for whoever asks from now on; sessions stay. With an
+    /// error nothing changes. Key files are read again also if the settings are
+    /// the same.
+    ///
+    /// # Errors
+    /// Any [`AuthError`].
+    pub fn reload(&self, section: &AuthSection) -> Result<KeyChange, AuthError> {
+        let before = self.method.load_full();
+        let method = Method::new(section, Some(&before), &self.stats)?;
+        let (old, new) = (before.key_ids(), method.key_ids());
+        self.method.store(Arc::new(method));
+        self.patience.set(patience_for(section));
+        Ok(KeyChange {
+            added: new.difference(&old).cloned().collect(),
+            removed: old.difference(&new).cloned().collect(),
+        })
+    }
+
+    /// Answers requests, several at a time, for as long as there are shards.
+    pub async fn serve(
+        self: Arc<Self>,
+        mut requests: mpsc::Receiver<AuthRequest>,
+        postboxes: Vec<Postbox>,
+    ) {
+        while let Some(request) = requests.recv().await {
+            let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
+            tokio::spawn(async move {
+                let result = authenticator.decide(&request).await;
+                postbox.post(Mail::Authenticated { session: request.session, result });
+            });
+        }
+    }
+
+    /// Decides, and counts it.
+    async fn decide(&self, request: &AuthRequest) -> Result<Grant, Refusal> {
+        let began = Instant::now();
+        let result = match &*self.method.load_full() {
+            Method::None => Ok(Grant::EVERYTHING),
+            Method::Jwt(jwt) => jwt.decide(request).await,
+            Method::Webhook(webhook) => webhook.decide(request).await,
+        };
+        self.stats.count(&result, began.elapsed());
+        if let Err(refusal) = &result {
+            // Strangers can cause these at will.
+            debug!(session = %request.session, src_ip = %request.ip,
+                   reason = refusal.reason.name(), "auth failed");
+        }
+        result
+    }
+}
+
+impl Method {
+    fn new(
+        section: &AuthSection,
+        before: Option<&Self>,
+        stats: &Arc<AuthStats>,
+    ) -> Result<Self, AuthError> {
+        match section.mode {
+            AuthMode::None => Ok(Self::None),
+            AuthMode::Jwt => {
+                let rules = &section.jwt;
+                let keys = KeySet::from_files(rules)?;
+                let jwks = match &rules.jwks_url {
+                    Some(url) => {
+                        let url = parse("auth.jwt.jwks_url", url)?;
+                        let kept = before.and_then(|before| before.keys_of(&url));
+                        Some(Jwks::start(&url, rules, kept.unwrap_or_default(), stats.clone())?)
+                    }
+                    None => None,
+                };
+                Ok(Self::Jwt(Box::new(Jwt::new(rules.clone(), keys, jwks))))
+            }
+            AuthMode::Webhook => {
+                let rules = &section.webhook;
+                let url = parse("auth.webhook.url", rules.url.as_deref().unwrap_or_default())?;
+                Ok(Self::Webhook(Box::new(Webhook::new(url, rules.clone(), stats.clone())?)))
+            }
+        }
+    }
+
+    /// The keys last fetched from that place.
+    fn keys_of(&self, url: &Uri) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Jwt(jwt) => jwt.jwks.as_ref().filter(|jwks| jwks.url() == url).map(Jwks::keys),
+            Self::None | Self::Webhook(_) => None,
+        }
+    }
+
+    fn key_ids(&self) -> BTreeSet<String> {
+        match self {
+            Self::Jwt(jwt) => jwt.key_ids(),
+            Self::None | Self::Webhook(_) => BTreeSet::new(),
+        }
+    }
+}
+
+fn parse(key: &'static str, url: &str) -> Result<Uri, AuthError> {
+    url.parse().map_err(|_| AuthError::Url(key))
+}
+
+fn patience_for(section: &AuthSection) -> Option<Duration> {
+    match section.mode {
+        AuthMode::None => None,
+        AuthMode::Jwt => Some(section.jwt.jwks_timeout + MARGIN),
+        AuthMode::Webhook => Some(section.webhook.timeout + MARGIN),
+    }
+}
+
+#[cfg(test)]
+mod tests;

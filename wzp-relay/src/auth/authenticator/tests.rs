@@ -1,0 +1,259 @@
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
+use wzp_testbed::service::{Answer, Service};
+
+use super::super::Token;
+use super::super::breaker::BreakerState;
+use super::*;
+use crate::config::{JwtSection, WebhookSection};
+use crate::metrics::reason::AuthFailReason;
+use crate::room::SessionId;
+
+fn request(token: &str) -> AuthRequest {
+    AuthRequest {
+        shard: 0,
+        session: SessionId(1),
+        ip: [127, 0, 0, 1].into(),
+        room: "lobby".into(),
+        name: "anna".into(),
+        token: Token::new(token.into()),
+    }
+}
+
+/// Why a token is refused; `None` if it is good.
+async fn refusal(authenticator: &Authenticator, token: &str) -> Option<AuthFailReason> {
+    authenticator.decide(&request(token)).await.err().map(|refusal| refusal.reason)
+}
+
+fn ok(body: impl Into<String>) -> Answer {
+    Answer::Http(200, String::new(), body.into())
+}
+
+/// A signing key that tokens name by `kid`.
+struct Signer {
+    kid: &'static str,
+    key: EncodingKey,
+}
+
+impl Signer {
+    fn new(kid: &'static str) -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        Self { kid, key: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap() }
+    }
+
+    fn token(&self) -> String {
+        let header = Header { kid: Some(self.kid.into()), ..Header::new(Algorithm::ES256) };
+        encode(&header, &claims(), &self.key).unwrap()
+    }
+
+    fn jwk(&self) -> Jwk {
+        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
+        jwk.common.key_id = Some(self.kid.into());
+        jwk
+    }
+}
+
+fn claims() -> serde_json::Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    json!({"exp": now + 600, "room": "*"})
+}
+
+fn set(signers: &[&Signer]) -> String {
+    let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+fn by_url(url: String) -> AuthSection {
+    let jwt = JwtSection {
+        jwks_url: Some(url),
+        jwks_timeout: Duration::from_secs(5),
+        ..JwtSection::default()
+    };
+    AuthSection { mode: AuthMode::Jwt, jwt, ..AuthSection::default() }
+}
+
+fn by_file(file: &Path) -> AuthSection {
+    let jwt = JwtSection { jwks_file: Some(file.into()), ..JwtSection::default() };
+    AuthSection { mode: AuthMode::Jwt, jwt, ..AuthSection::default() }
+}
+
+fn webhook(url: String, rules: WebhookSection) -> AuthSection {
+    let webhook = WebhookSection { url: Some(url), ..rules };
+    AuthSection { mode: AuthMode::Webhook, webhook, ..AuthSection::default() }
+}
+
+#[tokio::test]
+async fn a_key_that_is_new_is_fetched_when_a_token_names_it_and_only_so_often() {
+    let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
+    let published = Arc::new(Mutex::new(set(&[&old])));
+    let of_server = published.clone();
+    let server = Service::start(move |_| ok(of_server.lock().unwrap().clone()));
+    let authenticator = Authenticator::new(&by_url(server.url("/keys"))).unwrap();
+    assert_eq!(refusal(&authenticator, &old.token()).await, None, "waits for the first set");
+
+    *published.lock().unwrap() = set(&[&old, &new]);
+    let before = server.asked().len();
+    assert_eq!(refusal(&authenticator, &new.token()).await, None);
+    assert_eq!(refusal(&authenticator, &old.token()).await, None);
+    for _ in 0..10 {
+        let reason = refusal(&authenticator, &stranger.token()).await;
+        assert_eq!(reason, Some(AuthFailReason::UnknownKey));
+    }
+    assert!(server.asked().len() <= before + 1, "{:?}", server.asked());
+    let stats = authenticator.stats();
+    assert!(stats.jwks_last_success().is_some());
+    assert_eq!((stats.granted(), stats.failures(AuthFailReason::UnknownKey)), (3, 10));
+    assert_eq!(stats.duration.reading().counts.last(), Some(&13));
+}
+
+#[tokio::test]
+async fn keys_are_kept_while_their_server_is_away_and_none_is_made_up() {
+    let signer = Signer::new("one");
+    let published = set(&[&signer]);
+    let server = Service::start(move |_| ok(published.clone()));
+    let section = by_url(server.url("/keys"));
+    let authenticator = Authenticator::new(&section).unwrap();
+    assert_eq!(refusal(&authenticator, &signer.token()).await, None);
+    drop(server);
+    assert_eq!(refusal(&authenticator, &signer.token()).await, None);
+    // A key that is not known may be a new one, which nobody can tell now.
+    let other = Signer::new("other").token();
+    assert_eq!(refusal(&authenticator, &other).await, Some(AuthFailReason::Unavailable));
+    // Reloading the same place keeps what came from there.
+    assert_eq!(authenticator.reload(&section).unwrap(), KeyChange::default());
+    assert_eq!(refusal(&authenticator, &signer.token()).await, None);
+
+    let without = Authenticator::new(&section).unwrap();
+    assert_eq!(refusal(&without, &signer.token()).await, Some(AuthFailReason::Unavailable));
+    assert!(without.stats().jwks_fetches().1 > 0);
+}
+
+#[tokio::test]
+async fn a_reload_tells_which_keys_came_and_went_and_changes_nothing_if_it_fails() {
+    let (one, two, three) = (Signer::new("one"), Signer::new("two"), Signer::new("three"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    std::fs::write(&file, set(&[&one, &two])).unwrap();
+    let authenticator = Authenticator::new(&by_file(&file)).unwrap();
+    let patience = authenticator.patience();
+    assert!(patience.get().is_some());
+
+    std::fs::write(&file, set(&[&two, &three])).unwrap();
+    assert_eq!(refusal(&authenticator, &one.token()).await, None, "not read again by itself");
+    let change = authenticator.reload(&by_file(&file)).unwrap();
+    let expected = KeyChange { added: vec!["three".into()], removed: vec!["one".into()] };
+    assert_eq!(change, expected);
+    let reason = refusal(&authenticator, &one.token()).await;
+    assert_eq!(reason, Some(AuthFailReason::UnknownKey));
+    assert_eq!(refusal(&authenticator, &three.token()).await, None);
+
+    std::fs::write(&file, "nonsense").unwrap();
+    let error = authenticator.reload(&by_file(&file)).unwrap_err().to_string();
+    assert!(error.contains("keys.json"), "{error}");
+    assert_eq!(refusal(&authenticator, &three.token()).await, None);
+
+    let change = authenticator.reload(&AuthSection::default()).unwrap();
+    assert_eq!(change.removed, ["three", "two"]);
+    assert_eq!((patience.get(), refusal(&authenticator, "").await), (None, None));
+}
+
+#[tokio::test]
+async fn the_service_is_asked_once_for_the_same_question() {
+    let server = Service::start(|asked| {
+        let question: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+        let allow = question["token"] == "good";
+        ok(json!({"allow": allow, "reason": "unpaid"}).to_string())
+    });
+    let section = webhook(server.url("/auth"), WebhookSection::default());
+    let authenticator = Authenticator::new(&section).unwrap();
+    for _ in 0..3 {
+        assert_eq!(refusal(&authenticator, "good").await, None);
+        let refused = authenticator.decide(&request("bad")).await.unwrap_err();
+        assert_eq!(refused.reason, AuthFailReason::Denied);
+        assert!(refused.text.ends_with("unpaid"), "{}", refused.text);
+    }
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    let question: serde_json::Value = serde_json::from_str(&asked[0].body).unwrap();
+    let expected = json!({"token": "good", "room": "lobby", "name": "anna", "ip": "127.0.0.1"});
+    assert_eq!(question, expected);
+    let elsewhere = AuthRequest { room: "other".into(), ..request("good") };
+    assert!(authenticator.decide(&elsewhere).await.is_ok());
+    assert_eq!(server.asked().len(), 3, "another room is another question");
+}
+
+#[tokio::test]
+async fn no_answer_that_makes_sense_is_unavailable_and_opens_the_breaker() {
+    let huge = "x".repeat(1 << 20);
+    let answers =
+        [ok("garbage"), ok(huge), Answer::Http(500, String::new(), String::new()), Answer::Silence];
+    for answer in answers {
+        let of_server = answer.clone();
+        let server = Service::start(move |_| of_server.clone());
+        let rules = WebhookSection {
+            timeout: Duration::from_millis(200),
+            breaker_failures: 2,
+            breaker_pause: Duration::from_secs(3600),
+            ..WebhookSection::default()
+        };
+        let authenticator = Authenticator::new(&webhook(server.url("/"), rules)).unwrap();
+        for _ in 0..4 {
+            let reason = refusal(&authenticator, "any").await;
+            assert_eq!(reason, Some(AuthFailReason::Unavailable));
+        }
+        assert_eq!(server.asked().len(), 2, "then it is left alone");
+        assert_eq!(authenticator.stats().breaker(), BreakerState::Open);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_comes_back_is_found() {
+    let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let of_server = down.clone();
+    let server =
+        Service::start(move |_| match of_server.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Answer::Http(503, String::new(), String::new()),
+            false => ok(r#"{"allow":true}"#),
+        });
+    let pause = Duration::from_millis(50);
+    let rules =
+        WebhookSection { breaker_failures: 1, breaker_pause: pause, ..WebhookSection::default() };
+    let authenticator = Authenticator::new(&webhook(server.url("/"), rules)).unwrap();
+    assert_eq!(refusal(&authenticator, "any").await, Some(AuthFailReason::Unavailable));
+    assert_eq!(authenticator.stats().breaker(), BreakerState::Open);
+    down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let back = async {
+        while refusal(&authenticator, "any").await.is_some() {
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), back).await.unwrap();
+    assert_eq!(authenticator.stats().breaker(), BreakerState::Closed);
+}
+
+#[tokio::test]
+async fn who_cannot_get_a_turn_in_time_is_told_so() {
+    let server = Service::start(|_| Answer::Silence);
+    let rules = WebhookSection {
+        timeout: Duration::from_millis(200),
+        max_concurrent: 1,
+        ..WebhookSection::default()
+    };
+    let authenticator = Authenticator::new(&webhook(server.url("/"), rules)).unwrap();
+    let authenticator = Arc::new(authenticator);
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let authenticator = authenticator.clone();
+        waiting.spawn(async move { refusal(&authenticator, &number.to_string()).await });
+    }
+    let reasons = waiting.join_all().await;
+    assert!(!reasons.contains(&None), "{reasons:?}");
+    // Only who waited until somebody else's time was over may have had a turn.
+    let busy = authenticator.stats().failures(AuthFailReason::Busy);
+    assert!((5..10).contains(&busy), "{reasons:?}");
+}

@@ -1,0 +1,84 @@
+//! How the relay's own accounts are kept: log, audit log, traces, configuration.
+
+use super::{Family, counter, gauge, single};
+
+pub(super) const FAMILIES: &[Family] = &[
+    counter("wzp_relay_log_lines_total", "Log lines written, to whatever place", |scrape| {
+        single((scrape.sources.log)().lines as f64)
+    }),
+    counter(
+        "wzp_relay_log_lines_dropped_total",
+        "Log lines dropped because the file or standard error did not take them in time",
+        |scrape| {
+            let log = (scrape.sources.log)();
+            single((log.dropped_queue + log.dropped_output) as f64)
+        },
+    ),
+    counter(
+        "wzp_relay_log_lines_suppressed_total",
+        "Log lines of a kind that strangers can cause, left out because there were too many",
+        |scrape| single((scrape.sources.log)().suppressed as f64),
+    ),
+    counter(
+        "wzp_relay_log_lines_diverted_total",
+        "Log lines that went to standard error because logging.file could not be written",
+        |scrape| single((scrape.sources.log)().diverted as f64),
+    ),
+    counter("wzp_relay_log_rotations_total", "Times the log file was put aside", |scrape| {
+        single((scrape.sources.log)().rotations as f64)
+    }),
+    counter(
+        "wzp_relay_log_errors_total",
+        "Times the log file or one put aside could not be written, compressed or deleted",
+        |scrape| single((scrape.sources.log)().errors as f64),
+    ),
+    counter("wzp_relay_audit_records_total", "Records of the audit log on the disk", |scrape| {
+        single(scrape.sources.audit.counts().records as f64)
+    }),
+    counter(
+        "wzp_relay_audit_records_lost_total",
+        "Records of the audit log lost because too many waited for the disk",
+        |scrape| single(scrape.sources.audit.counts().lost as f64),
+    ),
+    counter(
+        "wzp_relay_audit_errors_total",
+        "Times the disk did not take records of the audit log",
+        |scrape| single(scrape.sources.audit.counts().errors as f64),
+    ),
+    counter(
+        "wzp_relay_trace_spans_total",
+        "Spans of traces: taken by the receiver, refused by it or not sent in time, or dropped because too many waited",
+        |scrape| {
+            let traces = (scrape.sources.traces)();
+            let series = |result: &str, count: u64| (vec![result.to_owned()], count as f64);
+            vec![
+                series("exported", traces.exported),
+                series("failed", traces.failed),
+                series("dropped", traces.dropped),
+            ]
+        },
+    )
+    .by(&["result"]),
+    counter(
+        "wzp_relay_config_reloads_total",
+        "Times the configuration was read anew, by result",
+        |scrape| {
+            let (ok, fail) = scrape.sources.reloads.counts();
+            vec![(vec!["ok".to_owned()], ok as f64), (vec!["fail".to_owned()], fail as f64)]
+        },
+    )
+    .by(&["result"]),
+    gauge(
+        "wzp_relay_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last read anew and taken on; absent until it was",
+        |scrape| {
+            let at = scrape.sources.reloads.last_success();
+            at.map_or_else(Vec::new, |at| single(at as f64))
+        },
+    ),
+    gauge(
+        "wzp_relay_config_keys_waiting_for_restart",
+        "Keys of the configuration that were changed and count only after a restart",
+        |scrape| single(scrape.sources.reloads.waiting_keys() as f64),
+    ),
+];

@@ -1,0 +1,181 @@
+//! Tokens: who may join, talk and listen, and for how long, decided elsewhere
+//! and later.
+
+use std::time::{Duration, Instant};
+
+use wzp_proto::close::CloseCode;
+use wzp_proto::control::{Hello, notice};
+use wzp_relay::auth::{AuthRequest, Grant, Refusal};
+use wzp_relay::config::Limits;
+use wzp_relay::metrics::reason::{AuthFailReason, DropReason, EndReason};
+
+use crate::client::{Opening, hello};
+use crate::world::{Conditions, World};
+
+const FRAME: Duration = Duration::from_millis(20);
+
+/// How long shards wait for a decision.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Decides by what the token says.
+fn decide(request: &AuthRequest, now: Instant) -> Option<(Duration, Result<Grant, Refusal>)> {
+    let all = Grant::EVERYTHING;
+    let (after, result) = match request.token.reveal() {
+        "yes" => (0, Ok(all)),
+        "slow" => (1_900, Ok(all)),
+        "too slow" => (2_100, Ok(all)),
+        "listen" => (5, Ok(Grant { publish: false, ..all })),
+        "talk" => (5, Ok(Grant { listen: false, ..all })),
+        "3 s" => (5, Ok(Grant { expires: Some(now + Duration::from_secs(3)), ..all })),
+        "never" => return None,
+        other => {
+            let text = format!("{} may not: {other:?}", request.name);
+            (5, Err(Refusal { reason: AuthFailReason::Signature, text }))
+        }
+    };
+    Some((Duration::from_millis(after), result))
+}
+
+fn world(shards: usize) -> World {
+    let conditions = Conditions { delay: Duration::from_millis(10), ..Conditions::default() };
+    let mut world = World::new(23, shards, Limits::default(), conditions);
+    world.shared.auth.set(Some(PATIENCE));
+    world.authenticator = Some(decide);
+    world
+}
+
+/// A client of room 0 that shows a token.
+fn connect(world: &mut World, token: &str) -> usize {
+    let number = world.clients.len();
+    let hello = Hello { token: token.into(), ..hello(0, number) };
+    world.connect(0, Opening::Hello(hello))
+}
+
+fn assert_empties(mut world: World) {
+    for number in 0..world.clients.len() {
+        world.with_client(number, |client, now| client.leave(now));
+    }
+    world.run_for(Duration::from_secs(30));
+    world.assert_nothing_left();
+}
+
+#[test]
+fn nobody_is_in_a_room_before_the_decision_and_the_rest_goes_on() {
+    let mut world = world(2);
+    let call = [connect(&mut world, "yes"), connect(&mut world, "yes")];
+    world.run_for(Duration::from_millis(200));
+    for number in call {
+        world.start_talking(number, FRAME);
+    }
+    let slow = connect(&mut world, "slow");
+    let refused = connect(&mut world, "");
+    let never = connect(&mut world, "never");
+    let too_slow = connect(&mut world, "too slow");
+
+    world.run_for(Duration::from_millis(1_800));
+    assert!(world.clients[slow].welcome.is_none(), "not decided yet");
+    assert_eq!(world.clients[refused].close_code(), Some(CloseCode::BadToken));
+    assert_eq!(world.clients[refused].close_text(), r#"client 3 may not: """#);
+    assert!(world.clients[never].lost.is_none());
+    assert_eq!(world.clients[call[0]].members.len(), 1, "others see only who has joined");
+
+    world.run_for(Duration::from_millis(600));
+    assert!(world.clients[slow].welcome.is_some());
+    for late in [never, too_slow] {
+        assert_eq!(world.clients[late].close_code(), Some(CloseCode::AuthUnavailable));
+        assert!(world.clients[late].welcome.is_none());
+    }
+    assert_eq!(world.closed(EndReason::AuthUnavailable), 2);
+    assert_eq!(world.closed(EndReason::BadToken), 1);
+
+    let sent = world.clients[call[0]].sent;
+    world.run_for(Duration::from_millis(100));
+    let heard = &world.clients[call[1]].heard[&call[0]].sequences;
+    assert!((0..sent).all(|sequence| heard.contains(&sequence)), "the call lost frames");
+    assert_empties(world);
+}
+
+#[test]
+fn the_answer_for_someone_who_left_lets_nobody_in() {
+    let mut world = world(1);
+    let gone = connect(&mut world, "slow");
+    world.run_for(Duration::from_millis(500));
+    world.with_client(gone, |client, now| client.leave(now));
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.sum(|stats| stats.sessions_joined.get()), 0);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_relay_that_drains_takes_nobody_in_who_waited() {
+    let mut world = world(1);
+    let waiting = connect(&mut world, "slow");
+    world.run_for(Duration::from_millis(500));
+    world.drain(Duration::from_secs(10));
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.clients[waiting].close_code(), Some(CloseCode::Draining));
+    assert_empties(world);
+}
+
+#[test]
+fn who_may_only_listen_or_only_talk_is_held_to_it() {
+    // On one shard and on two: the listener's frames cross shards or not.
+    for shards in [1, 2] {
+        let mut world = world(shards);
+        let both = connect(&mut world, "yes");
+        let listener = connect(&mut world, "listen");
+        let talker = connect(&mut world, "talk");
+        world.run_for(Duration::from_millis(200));
+        for client in [both, listener, talker] {
+            world.start_talking(client, FRAME);
+        }
+        world.run_for(Duration::from_secs(2));
+        let hears = |client: usize| world.clients[client].heard.keys().copied().collect::<Vec<_>>();
+        assert_eq!(hears(both), [talker]);
+        assert_eq!(hears(listener), [both, talker]);
+        assert!(hears(talker).is_empty());
+
+        let grants = [both, listener, talker].map(|client| {
+            let grant = world.clients[client].welcome.as_ref().unwrap().grant.unwrap();
+            (grant.publish, grant.listen, grant.expires_ms)
+        });
+        assert_eq!(grants, [(true, true, 0), (false, true, 0), (true, false, 0)]);
+        let notices = &world.clients[listener].notices;
+        assert!(notices.iter().all(|notice| notice.code() == notice::Code::MayNotPublish));
+        let told: u64 = notices.iter().map(|notice| notice.dropped).sum();
+        assert!(told > 50, "{told}");
+        assert!(world.dropped(DropReason::MayNotPublish) >= told);
+        let forwarded = world.sum(|stats| stats.media_packets_forwarded.get());
+        let received = world.clients.iter().flat_map(|client| client.heard.values());
+        let received: usize = received.map(|heard| heard.sequences.len()).sum();
+        assert!(forwarded.abs_diff(received as u64) < 10, "{forwarded} counted, {received} heard");
+
+        // Whoever hears nobody cannot make up how well.
+        world.with_client(talker, |client, _| client.report(100, 50));
+        world.run_for(Duration::from_secs(2));
+        assert_eq!(world.clients[both].feedback.len(), 0);
+        assert_empties(world);
+    }
+}
+
+#[test]
+fn a_token_that_expires_ends_the_session_at_that_time() {
+    let mut world = world(1);
+    let stays = connect(&mut world, "yes");
+    let began = world.now;
+    let expires = connect(&mut world, "3 s");
+    world.run_for(Duration::from_millis(200));
+    world.start_talking(expires, FRAME);
+    let welcome = world.clients[expires].welcome.clone().unwrap();
+    let told = welcome.grant.unwrap().expires_ms - welcome.server_time_ms;
+    assert!((2_900..=3_000).contains(&told), "{told}");
+
+    world.run_for(Duration::from_millis(2_700));
+    assert!(world.clients[expires].lost.is_none(), "too early");
+    assert!(world.run_until(Duration::from_secs(1), |world| world.clients[expires].lost.is_some()));
+    assert_eq!(world.clients[expires].close_code(), Some(CloseCode::TokenExpired));
+    assert!(world.now - began < Duration::from_millis(3_100), "{:?}", world.now - began);
+    assert_eq!(world.closed(EndReason::TokenExpired), 1);
+    assert!(world.clients[stays].lost.is_none() && world.clients[stays].members.is_empty());
+    assert_empties(world);
+}

@@ -1,0 +1,177 @@
+//! `wzp-relay ctl` against a real relay with real clients.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use wzp_testbed::client::{Client, Launch};
+use wzp_testbed::loopback::Loopback;
+
+use crate::{LIMIT, ctl, done, refused, wait};
+
+struct Place {
+    relay: Loopback,
+    state: PathBuf,
+}
+
+impl Place {
+    fn new(arguments: &[&str]) -> Self {
+        let relay = Loopback::new(arguments);
+        let state = relay.state_dir();
+        Self { relay, state }
+    }
+
+    fn list(&self, what: &str) -> Value {
+        serde_json::from_str(&done(&self.state, &[what, "--json"])).unwrap()
+    }
+
+    /// A client that talks until it is told to leave.
+    fn talker(&self, name: &str) -> Client {
+        Client::start(&self.relay.client("room", name), &["--send-tone", "600"]).unwrap()
+    }
+
+    fn wait_for_sessions(&self, sessions: usize) {
+        let seated = || {
+            let list = self.list("sessions");
+            list.as_array().unwrap().iter().filter(|row| row["room"] == "room").count()
+        };
+        wait("the sessions", || seated() == sessions);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.relay.relay().get("/ready").unwrap().status == 200
+    }
+}
+
+#[test]
+fn a_drain_is_taken_back_and_those_who_are_there_stay() {
+    let place = Place::new(&["--drain-timeout", "1h"]);
+    let early = place.talker("early");
+    place.wait_for_sessions(1);
+    done(&place.state, &["drain"]);
+    assert!(!place.is_ready());
+    let drain = &place.list("status")["drain"];
+    assert!(drain["remaining_seconds"].as_f64().unwrap() > 3500.0 && drain["exits"] == false);
+    let refused_one = Client::start(&place.relay.client("room", "no"), &["--duration", "1"]);
+    refused_one.unwrap().fail(LIMIT).unwrap();
+
+    done(&place.state, &["undrain"]);
+    assert!(place.is_ready());
+    let late = place.talker("late");
+    place.wait_for_sessions(2);
+    assert!(refused(&place.state, &["undrain"]).contains("not draining"));
+    early.leave(LIMIT).unwrap();
+    late.leave(LIMIT).unwrap();
+    place.relay.stop();
+}
+
+#[test]
+fn a_drained_relay_stays_until_it_is_told_otherwise() {
+    let place = Place::new(&[]);
+    let client = place.talker("anna");
+    place.wait_for_sessions(1);
+    done(&place.state, &["drain", "--timeout", "0s", "--wait"]);
+    client.fail(LIMIT).unwrap();
+    assert!(!place.is_ready() && place.list("status")["sessions"] == 0);
+    done(&place.state, &["undrain"]);
+    let again = place.talker("anna");
+    place.wait_for_sessions(1);
+    again.leave(LIMIT).unwrap();
+    done(&place.state, &["drain", "--exit", "--wait"]);
+    place.relay.wait();
+}
+
+#[test]
+fn a_signal_is_not_taken_back() {
+    let place = Place::new(&["--drain-timeout", "1h"]);
+    let client = place.talker("anna");
+    place.wait_for_sessions(1);
+    place.relay.relay().terminate().unwrap();
+    wait("the drain", || !place.is_ready());
+    for order in [&["undrain"][..], &["drain", "--timeout", "2h"]] {
+        assert!(refused(&place.state, order).contains("by a signal"));
+    }
+    client.leave(LIMIT).unwrap();
+    place.relay.wait();
+}
+
+#[test]
+fn sessions_and_rooms_are_listed_and_a_session_is_kicked_with_a_reason() {
+    let place = Place::new(&[]);
+    let (loud, quiet) = (place.talker("loud"), place.talker("quiet"));
+    place.wait_for_sessions(2);
+    let rooms = place.list("rooms");
+    assert_eq!((&rooms[0]["room"], &rooms[0]["members"]), (&"room".into(), &2.into()), "{rooms}");
+    let session = place.list("sessions")[0]["session"].as_str().unwrap().to_owned();
+    assert!(done(&place.state, &["sessions"]).contains(&session));
+    assert!(done(&place.state, &["rooms"]).starts_with("1 rooms\nROOM  MEMBERS"));
+
+    done(&place.state, &["kick", &session, "--reason", "too loud"]);
+    place.wait_for_sessions(1);
+    // Which of the two was first is not known.
+    let left = place.list("sessions")[0]["session"].as_str().unwrap().to_owned();
+    assert_ne!(left, session);
+    let kicked = "wzp_relay_connections_closed_total";
+    let kicked = place.relay.relay().scrape().unwrap().sum(kicked, &[("reason", "kicked")]);
+    assert_eq!(kicked, Some(1.0));
+    done(&place.state, &["kick", &left, "--reason", "too quiet"]);
+    let errors = [loud, quiet].map(|client| client.fail(LIMIT).unwrap()).concat();
+    assert!(errors.contains("too loud") && errors.contains("too quiet"), "{errors}");
+
+    assert!(refused(&place.state, &["kick", "00000000000000aa"]).contains("no session"));
+    assert!(refused(&place.state, &["kick", "nonsense"]).contains("16 hexadecimal digits"));
+    assert!(refused(&place.state, &["block", "192.0.2.1"]).contains("kernel"));
+    place.relay.stop();
+}
+
+#[test]
+fn a_new_certificate_is_for_new_clients_and_a_wrong_one_for_nobody() {
+    let place = Place::new(&[]);
+    let early = place.talker("early");
+    place.wait_for_sessions(1);
+    let identity = place.state.join("identity.pem");
+    std::fs::write(&identity, "not PEM").unwrap();
+    assert!(refused(&place.state, &["reload"]).contains("identity.pem"));
+    assert_eq!(place.list("status")["fingerprint"], place.relay.relay().fingerprint());
+
+    std::fs::remove_file(&identity).unwrap();
+    let answer = done(&place.state, &["reload"]);
+    let pin = answer.trim().strip_prefix("new fingerprint ").unwrap().to_owned();
+    assert_ne!(pin, place.relay.relay().fingerprint());
+    let launch = Launch { pin, ..place.relay.client("room", "late") };
+    let late = Client::start(&launch, &["--send-tone", "600"]).unwrap();
+    place.wait_for_sessions(2);
+    let old_pin = Client::start(&place.relay.client("room", "old"), &["--duration", "1"]).unwrap();
+    old_pin.fail(LIMIT).unwrap();
+
+    let expiry = "wzp_relay_certificate_expiry_timestamp_seconds";
+    assert_eq!(place.relay.relay().scrape().unwrap().sum(expiry, &[]), Some(67_090_118_400.0));
+    early.leave(LIMIT).unwrap();
+    late.leave(LIMIT).unwrap();
+    place.relay.stop();
+}
+
+#[test]
+fn what_is_logged_can_be_changed() {
+    let place = Place::new(&[]);
+    assert!(refused(&place.state, &["log-level", "debgu"]).contains("no level"));
+    done(&place.state, &["log-level", "off"]);
+    done(&place.state, &["drain"]);
+    done(&place.state, &["log-level", "info"]);
+    done(&place.state, &["undrain"]);
+    wait("the log", || place.relay.relay().log().contains("action=\"undrain\""));
+    assert!(!place.relay.relay().log().contains("action=\"drain\""));
+    place.relay.stop();
+}
+
+#[test]
+fn the_socket_is_the_owners_and_a_relay_that_is_gone_is_told_apart() {
+    let place = Place::new(&[]);
+    let mode = place.state.join("admin.sock").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let status = done(&place.state, &["status"]);
+    assert!(status.contains(place.relay.relay().fingerprint()), "{status}");
+    let Place { relay, state } = place;
+    relay.stop();
+    assert_eq!(ctl(&state, &["status"]).status.code(), Some(3));
+}
