@@ -82,8 +82,16 @@ impl Process {
     /// # Errors
     /// It is gone already.
     pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).with_context(|| format!("{} is gone", self.name))
+        kill_process(pid, signal).with_context(|| format!("{} is gone", self.name))
     }
 
     /// Whether it has ended, and how.

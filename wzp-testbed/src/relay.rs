@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 
 use crate::binaries;
 use crate::http::{self, Response};
@@ -155,6 +156,14 @@ impl<'a> Relay<'a> {
     /// It is gone already.
     pub fn terminate(&self) -> Result<()> {
         self.process.terminate()
+    }
+
+    /// Has it read its configuration anew: SIGHUP.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.signal(Signal::HUP)
     }
 
     /// Waits for its end after [`Self::terminate`].

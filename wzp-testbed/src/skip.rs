@@ -2,6 +2,7 @@
 //! says so and does nothing; in continuous integration (`CI=true`) it fails,
 //! because there nobody reads what a passing test prints.
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::netns::Namespace;
@@ -39,6 +40,15 @@ pub fn have_recordings(test: &str) -> bool {
 /// It is lacking and this is continuous integration.
 pub fn have_python(test: &str) -> bool {
     announce(test, python::missing().as_deref())
+}
+
+/// A program of that name.
+///
+/// # Panics
+/// It is lacking and this is continuous integration.
+pub fn have_program(test: &str, name: &str) -> bool {
+    let answers = Command::new(name).arg("--version").output().is_ok();
+    announce(test, (!answers).then(|| format!("the program {name}")).as_deref())
 }
 
 fn announce(test: &str, missing: Option<&str>) -> bool {
