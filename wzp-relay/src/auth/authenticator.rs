@@ -133,7 +133,7 @@ impl Authenticator {
         self.stats.count(&result, began.elapsed());
         if let Err(refusal) = &result {
             // Strangers can cause these at will.
-            debug!(session = %request.session, src_ip = %request.ip,
+            debug!(peer_id = %request.session, src_ip = %request.ip,
                    reason = refusal.reason.name(), "auth failed");
         }
         result

@@ -513,15 +513,20 @@ impl Shard {
             self.shared.sessions.close(vitals.handle);
         }
         let remote = session.connection.remote_address().ip().to_canonical();
-        match session.seat() {
-            Some(_) => {
-                limited!(INFO, per_second(100), session = %session.id, src_ip = %remote,
-                         reason = reason.name(), "session ended")
+        let (id, why) = (session.id, reason.name());
+        match (session.seat(), session.phase()) {
+            (Some(_), _) => {
+                limited!(INFO, per_second(100), peer_id = %id, src_ip = %remote, reason = why,
+                         "session ended");
             }
-            // Strangers can cause these at will.
-            None => {
-                limited!(DEBUG, per_second(10), session = %session.id, src_ip = %remote,
-                         reason = reason.name(), "connection ended")
+            // Strangers can cause the others at will.
+            (None, Phase::Handshaking { .. }) => {
+                limited!(INFO, per_minute(60), peer_id = %id, src_ip = %remote, reason = why,
+                         "handshake failed");
+            }
+            (None, _) => {
+                limited!(DEBUG, per_second(10), peer_id = %id, src_ip = %remote, reason = why,
+                         "connection ended");
             }
         }
         let seat = session.seat();

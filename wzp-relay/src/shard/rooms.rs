@@ -265,7 +265,7 @@ impl Shard {
             }),
         };
         let remote = session.connection.remote_address();
-        limited!(INFO, per_second(100), session = %id, room = &*name, sender_id,
+        limited!(INFO, per_second(100), peer_id = %id, room = &*name, sender_id,
                  src_ip = %remote.ip().to_canonical(), src_port = remote.port(),
                  user = session.grant.user.as_deref(), "session joined");
         let rest = parts.map(|members| relay_message::Message::Members(Members { members }));

@@ -32,7 +32,7 @@ pub mod duration {
         if parts.is_empty() { "0s".into() } else { parts.join(" ") }
     }
 
-    /// Writes [`format`].
+    /// Writes [`format()`].
     ///
     /// # Errors
     /// The serializer's own.
@@ -82,7 +82,7 @@ pub mod size {
         }
     }
 
-    /// Writes [`format`].
+    /// Writes [`format()`].
     ///
     /// # Errors
     /// The serializer's own.
