@@ -1,13 +1,13 @@
 //! The relay daemon: command line, configuration, run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
 use wzp_relay::admin::ctl;
 use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
-use wzp_relay::config::{AuditCommand, Cli, Command, Config};
+use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
 use wzp_telemetry::audit::{self, Verified};
 use wzp_telemetry::{log, trace};
 
@@ -26,22 +26,41 @@ fn run(cli: Cli) -> Result<()> {
     if let Some(Command::Config(command)) = &cli.command {
         return command.run(&cli, &mut std::io::stdout().lock());
     }
+    if let Some(Command::Ctl { command }) = cli.command.clone() {
+        let runtime = runtime()?;
+        return runtime.block_on(ctl::run(&admin_socket(&cli), command));
+    }
     let config = Config::load(&cli)?;
-    // Media has threads of its own; this runtime only carries the control plane.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match cli.command.clone() {
-        Some(Command::Ctl { command }) => {
-            runtime.block_on(ctl::run(&config.relay.admin_socket(), command))
-        }
         Some(Command::Audit(AuditCommand::Verify { file })) => {
             let own = || config.relay.state_dir.join(AUDIT_FILE);
             verify(&file.or(config.audit.file.clone()).unwrap_or_else(own))
         }
-        Some(Command::Config(_)) | None => relay(&runtime, cli, config),
+        Some(Command::Config(_) | Command::Ctl { .. }) | None => relay(cli, config),
     }
 }
 
-fn relay(runtime: &Runtime, cli: Cli, config: Config) -> Result<()> {
+/// Where the relay is that the command line means. A configuration that is wrong
+/// by now does not keep anybody from a relay that runs.
+fn admin_socket(cli: &Cli) -> PathBuf {
+    let relay = Config::load(cli).map(|config| config.relay).unwrap_or_else(|error| {
+        eprintln!("wzp-relay: warning: {error}");
+        let mut relay = RelaySection::default();
+        if let Some(folder) = &cli.state_dir {
+            relay.state_dir.clone_from(folder);
+        }
+        relay
+    });
+    relay.admin_socket()
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn relay(cli: Cli, config: Config) -> Result<()> {
+    // Media has threads of its own; this runtime only carries the control plane.
+    let runtime = runtime()?;
     let sender = trace::Sender {
         name: "wzp-relay",
         version: env!("CARGO_PKG_VERSION"),

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::{debug_span, info, warn};
 use wzp_telemetry::health::Health;
 use wzp_telemetry::log::Log;
+use wzp_telemetry::trace::{KeyValue, finished};
 
 use super::drain::{Drain, DrainError, Draining, Signalled, Then};
 use super::lists::{DrainStatus, RoomRow, SessionRow, Status};
@@ -36,6 +37,8 @@ pub struct Control {
     pub listening: SocketAddr,
     /// The command line, for reading the configuration anew.
     pub cli: Cli,
+    /// Held while the configuration is read anew.
+    pub reloading: Mutex<()>,
     /// The configuration in force: what waits for a restart is not in it.
     pub config: Mutex<Arc<Config>>,
     /// The numbers.
@@ -58,6 +61,8 @@ pub struct Control {
 #[derive(Debug, Default)]
 pub struct DrainState {
     drain: Mutex<Drain>,
+    /// When it began.
+    since: Mutex<Option<Instant>>,
     changed: Notify,
 }
 
@@ -65,6 +70,21 @@ impl DrainState {
     fn get(&self) -> MutexGuard<'_, Drain> {
         // Every change leaves the state whole, so a panic elsewhere is no harm.
         self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begins(&self) {
+        self.since().get_or_insert_with(Instant::now);
+    }
+
+    /// The drain is over; nothing if there is none.
+    pub fn ends(&self, how: &'static str) {
+        if let Some(since) = self.since().take() {
+            finished("drain", since, Instant::now(), None, || [KeyValue::new("end", how)]);
+        }
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Drain) -> T) -> T {
@@ -127,6 +147,7 @@ impl Control {
     /// [`DrainError::ForGood`].
     pub fn drain(&self, patience: Duration, exit: bool) -> Result<(), DrainError> {
         let deadline = self.drain.change(|drain| drain.order(Instant::now(), patience, exit))?;
+        self.drain.begins();
         self.tell_shards_to_drain(deadline);
         Ok(())
     }
@@ -137,6 +158,7 @@ impl Control {
     /// Any [`DrainError`].
     pub fn undrain(&self) -> Result<(), DrainError> {
         self.drain.change(Drain::take_back)?;
+        self.drain.ends("taken back");
         self.sources.draining.store(false, Ordering::Relaxed);
         self.shards.iter().for_each(|shard| shard.post(Mail::Undrain));
         Ok(())
@@ -147,6 +169,7 @@ impl Control {
         let patience = self.config().relay.drain_timeout;
         let signalled = self.drain.change(|drain| drain.signal(Instant::now(), patience));
         if let Signalled::Drains(deadline) = signalled {
+            self.drain.begins();
             self.tell_shards_to_drain(deadline);
             systemd::stopping(deadline.saturating_duration_since(Instant::now()));
         }
@@ -226,6 +249,8 @@ impl Control {
     /// # Errors
     /// Something is not usable; all stays as it was.
     pub fn reload(&self, by: Option<&Operator>) -> Result<Reloaded> {
+        // One after the other: each compares with what the last left.
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let _span = debug_span!("reload").entered();
         systemd::reloading();
         let result = self.read_anew();

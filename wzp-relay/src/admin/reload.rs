@@ -138,14 +138,10 @@ impl Control {
         let changes = Change::between(&old, &wanted);
         let new = Change::apply(&old, &wanted)?;
         let identity = self.identity.prepare(&new.relay).context("relay.cert and relay.key")?;
+        let tokens = self.authenticator.prepare(&new.auth).context("[auth]")?;
         self.log.apply(&new.logging)?;
-        let tokens = self.authenticator.reload(&new.auth).inspect_err(|_| {
-            // The old file was good before; if it is not, its lines go to standard
-            // error, and the log says so.
-            let _ = self.log.apply(&old.logging);
-        });
-        let tokens = tokens.context("[auth]")?;
 
+        let tokens = self.authenticator.take(tokens);
         let (old_key_id, new_key_id) = self.identity.take(identity, &self.shards);
         let limits = Arc::new(new.limits.clone());
         self.sources.admission.set_limits(&limits);

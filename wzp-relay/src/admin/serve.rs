@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
@@ -14,7 +15,7 @@ use wzp_telemetry::health::Health;
 use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
 use wzp_telemetry::log::Log;
 use wzp_telemetry::metrics::Scrapes;
-use wzp_telemetry::trace::{Trace, finished};
+use wzp_telemetry::trace::Trace;
 use wzp_transport::identity::Identity;
 
 use super::control::{Control, DrainState};
@@ -124,6 +125,7 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     let control = Arc::new(Control {
         listening,
         cli,
+        reloading: Mutex::default(),
         config: Mutex::new(Arc::new(config)),
         sources,
         shards: shards.postboxes.clone(),
@@ -138,16 +140,22 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     systemd::ready();
     tokio::spawn(systemd::watch(control.clone()));
 
-    let mut drains_since = None;
     loop {
         tokio::select! {
             wish = signals.next() => match wish {
-                // It has said why, if it failed.
-                Wish::Reload => drop(control.reload(None)),
+                // Both wait for disks, which must not stop health and tokens.
+                Wish::Reload => {
+                    let control = control.clone();
+                    // It says why, if it fails.
+                    tokio::task::spawn_blocking(move || drop(control.reload(None)));
+                }
                 Wish::End(signal) => match control.end_by_signal() {
                     Signalled::Drains(_) => {
-                        drains_since.get_or_insert_with(Instant::now);
-                        info!(signal, "draining");
+                        let control = control.clone();
+                        let details = json!({ "signal": signal });
+                        tokio::task::spawn_blocking(move || {
+                            control.report(None, "drain", details, Ok(()));
+                        });
                     }
                     Signalled::EndsAtOnce => {
                         info!(signal, "ending at once");
@@ -159,6 +167,8 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
             () = shards.failed() => {
                 // Clients of the other shards are told at least.
                 tokio::task::spawn_blocking(move || shards.stop()).await.ok();
+                tell_audit(&audit, "failed");
+                trace.shutdown().await;
                 bail!("a shard failed; see the message above");
             }
         }
@@ -167,9 +177,7 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     tokio::task::spawn_blocking(move || shards.stop()).await.context("the shards did not stop")?;
     admin.abort();
     let _ = admin.await;
-    if let Some(since) = drains_since {
-        finished("drain", since, Instant::now(), None, || []);
-    }
+    control.drain.ends("the relay ends");
     tell_audit(&audit, "stopped");
     info!("stopped");
     trace.shutdown().await;

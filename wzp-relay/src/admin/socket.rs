@@ -94,7 +94,7 @@ pub async fn serve(listener: Listener, control: Arc<Control>) {
             let Ok(peer) = stream.peer_cred() else { return };
             let service = service_fn(move |request| {
                 let control = control.clone();
-                async move { Ok::<_, Infallible>(respond(request, &control, peer.uid()).await) }
+                async move { Ok::<_, Infallible>(respond(request, control, peer.uid()).await) }
             });
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
@@ -104,7 +104,11 @@ pub async fn serve(listener: Listener, control: Arc<Control>) {
     }
 }
 
-async fn respond(request: Request<Incoming>, control: &Control, uid: u32) -> Response<Full<Bytes>> {
+async fn respond(
+    request: Request<Incoming>,
+    control: Arc<Control>,
+    uid: u32,
+) -> Response<Full<Bytes>> {
     let (status, body) = match outcome(request, control, uid).await {
         Ok(body) => (StatusCode::OK, body),
         Err((status, sentence)) => (status, json!({ "error": sentence })),
@@ -118,18 +122,19 @@ async fn respond(request: Request<Incoming>, control: &Control, uid: u32) -> Res
 
 async fn outcome(
     request: Request<Incoming>,
-    control: &Control,
+    control: Arc<Control>,
     uid: u32,
 ) -> Result<Value, Refusal> {
     let (head, body) = request.into_parts();
-    let path = head.uri.path();
     if head.method == Method::GET {
-        return api::look(control, path);
+        return api::look(&control, head.uri.path());
     }
     let body = Limited::new(body, MAX_REQUEST).collect().await;
     let body = body.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?.to_bytes();
-    // Not for those who only look, often: the name may come over a network.
-    api::act(control, &Operator::of(uid), &head.method, path, &body)
+    // The name may come over a network, and the audit log waits for its disk.
+    let acts = move || api::act(&control, &Operator::of(uid), &head.method, head.uri.path(), &body);
+    let acted = tokio::task::spawn_blocking(acts).await;
+    acted.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
 }
 
 /// Why there is no answer to a question.

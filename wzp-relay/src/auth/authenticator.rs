@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 use wzp_transport::trust::TrustError;
 
+use super::breaker::BreakerState;
 use super::jwks::Jwks;
 use super::jwt::Jwt;
 pub use super::keys::KeyError;
@@ -51,6 +52,13 @@ pub struct KeyChange {
     pub removed: Vec<String>,
 }
 
+/// Settings that are ready and not in force yet.
+#[derive(Debug)]
+pub struct NextMethod {
+    method: Method,
+    patience: Option<Duration>,
+}
+
 /// Decides who may join.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -89,22 +97,26 @@ impl Authenticator {
         self.stats.clone()
     }
 
-    /// Takes other settings, for whoever asks from now on; sessions stay. With an
-    /// error nothing changes. Key files are read again also if the settings are
-    /// the same.
+    /// Makes other settings ready. Nothing changes before [`Self::take`]. Key
+    /// files are read again also if the settings are the same.
     ///
     /// # Errors
     /// Any [`AuthError`].
-    pub fn reload(&self, section: &AuthSection) -> Result<KeyChange, AuthError> {
-        let before = self.method.load_full();
-        let method = Method::new(section, Some(&before), &self.stats)?;
-        let (old, new) = (before.key_ids(), method.key_ids());
-        self.method.store(Arc::new(method));
-        self.patience.set(patience_for(section));
-        Ok(KeyChange {
+    pub fn prepare(&self, section: &AuthSection) -> Result<NextMethod, AuthError> {
+        let method = Method::new(section, Some(&self.method.load()), &self.stats)?;
+        Ok(NextMethod { method, patience: patience_for(section) })
+    }
+
+    /// Takes other settings on, for whoever asks from now on; sessions stay.
+    pub fn take(&self, NextMethod { method, patience }: NextMethod) -> KeyChange {
+        self.stats.set_breaker(BreakerState::Closed);
+        let new = method.key_ids();
+        let old = self.method.swap(Arc::new(method)).key_ids();
+        self.patience.set(patience);
+        KeyChange {
             added: new.difference(&old).cloned().collect(),
             removed: old.difference(&new).cloned().collect(),
-        })
+        }
     }
 
     /// Answers requests, several at a time, for as long as there are shards.

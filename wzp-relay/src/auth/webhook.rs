@@ -66,7 +66,6 @@ impl Webhook {
         rules: WebhookSection,
         stats: Arc<AuthStats>,
     ) -> Result<Self, TrustError> {
-        stats.set_breaker(BreakerState::Closed);
         Ok(Self {
             client: HttpClient::new(&url)?,
             url,

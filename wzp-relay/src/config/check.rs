@@ -70,6 +70,12 @@ impl Config {
                     format!("{} is where health is told; choose another path", metrics.path),
                 )
             }),
+            (health.path == "/ready").then(|| {
+                Complaint::new(
+                    ["health.path"],
+                    "/ready is where readiness is told; choose another path",
+                )
+            }),
             relative("metrics.path", &metrics.path),
             relative("health.path", &health.path),
         ]

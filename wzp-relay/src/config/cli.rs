@@ -22,7 +22,7 @@ use crate::admin::ctl;
     after_help = "\
 Signals: SIGTERM and SIGINT drain (nobody new, sessions may end until the drain \
 time-out) and exit with code 0; a second one exits at once. SIGHUP reads \
-certificate and key again.
+configuration, certificate and keys again.
 
 Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage."
 )]

@@ -18,7 +18,7 @@ use super::{auth, limits, sections};
 pub(super) enum Range {
     Number(u64, u64),
     Time(Duration, Duration),
-    /// At least so many bytes.
+    /// None, or at least so many bytes.
     Size(u64),
     /// 0 to 1.
     Share,
@@ -44,7 +44,9 @@ impl Range {
                 .is_some_and(|number| (least..=most).contains(&number)),
             Self::Time(least, most) => humantime::parse_duration(text)
                 .is_ok_and(|duration| (least..=most).contains(&duration)),
-            Self::Size(least) => text.parse().is_ok_and(|ByteSize(bytes)| bytes >= least),
+            Self::Size(least) => {
+                text.parse().is_ok_and(|ByteSize(bytes)| bytes == 0 || bytes >= least)
+            }
             Self::Share => value.as_float().is_some_and(|share| (0.0..=1.0).contains(&share)),
         }
     }
@@ -69,7 +71,7 @@ impl fmt::Display for Range {
             Self::Time(least, most) => {
                 write!(f, "{} to {}", duration::format(least), duration::format(most))
             }
-            Self::Size(least) => write!(f, "{} or more", size::format(ByteSize(least))),
+            Self::Size(least) => write!(f, "0, or {} or more", size::format(ByteSize(least))),
             Self::Share => write!(f, "0 to 1"),
         }
     }

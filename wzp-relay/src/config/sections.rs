@@ -99,7 +99,7 @@ pub enum EbpfMode {
 }
 
 impl RelaySection {
-    /// Where `wzp-relay flows` and its like find the relay.
+    /// Where `wzp-relay ctl` find the relay.
     pub fn admin_socket(&self) -> PathBuf {
         self.state_dir.join(crate::admin::socket::FILE)
     }

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_record_is_a_line_as_documented() {
         let at = humantime::parse_rfc3339("2025-12-01T10:00:00Z").unwrap();
-        let details = serde_json::json!({"old_key_id": "abc123", "new_key_id": "def456"});
+        let details = serde_json::json!({"new_key_id": "def456", "old_key_id": "abc123"});
         let user = User::Peer { session: "7".into() };
         let entry = Entry::new(at, AuditEvent::KeyRotation, &user, Outcome::Success, &details);
         let (line, link) = entry.after(&origin());

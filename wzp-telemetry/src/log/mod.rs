@@ -138,7 +138,7 @@ impl Log {
     }
 
     /// Changes what is logged from now on: a level, or directives as in
-    /// RUST_LOG. [`Self::apply`] goes back to the settings.
+    /// RUST_LOG. [`Self::apply`] with another level goes back to the settings.
     ///
     /// # Errors
     /// It cannot be read; the old filter stays.
@@ -152,16 +152,22 @@ impl Log {
         self.filter.with_current(ToString::to_string).unwrap_or_default()
     }
 
-    /// Takes on new settings, as after SIGHUP. The file is opened anew as in
+    /// Takes on new settings, as after SIGHUP. What [`Self::set_filter`] chose stays
+    /// unless the level is another one. The file is opened anew as in
     /// [`Self::reopen`]. RUST_LOG still wins over the level.
     ///
     /// # Errors
     /// The new file cannot be had; all stays as it was.
     pub fn apply(&self, settings: &Logging) -> Result<(), LogError> {
         let filter = filter::initial(settings.level)?;
-        self.ask(|answer| Message::Apply(settings.clone(), answer))??;
-        self.replace_filter(filter);
         let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ask(|answer| Message::Apply(settings.clone(), answer)).inspect_err(|_| {
+            // A writer that comes to life again must not follow what was refused.
+            self.queue.tell(Message::Apply(current.clone(), sync_channel(1).0));
+        })??;
+        if current.level != settings.level {
+            self.replace_filter(filter);
+        }
         if (current.format, &current.file) != (settings.format, &settings.file) {
             // Fails only when the subscriber is gone, and with it all lines.
             let _ = self.lines.reload(lines(settings, &self.queue));

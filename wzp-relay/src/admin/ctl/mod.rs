@@ -65,12 +65,12 @@ pub enum Command {
     Drain(drain::Options),
     /// Take people in again
     Undrain,
-    /// Set what is logged until the relay ends
+    /// Set what is logged until the relay ends or logging.level is changed
     LogLevel {
         /// As in RUST_LOG, for example info or info,wzp_relay=debug
         filter: String,
     },
-    /// Read certificate and key again, like SIGHUP, and hear whether it worked
+    /// Read configuration, certificate and keys again, like SIGHUP, and hear whether it worked
     Reload,
 }
 

@@ -87,6 +87,10 @@ fn webhook(url: String, rules: WebhookSection) -> AuthSection {
     AuthSection { mode: AuthMode::Webhook, webhook, ..AuthSection::default() }
 }
 
+fn reload(authenticator: &Authenticator, to: &AuthSection) -> Result<KeyChange, AuthError> {
+    authenticator.prepare(to).map(|next| authenticator.take(next))
+}
+
 #[tokio::test]
 async fn a_key_that_is_new_is_fetched_when_a_token_names_it_and_only_so_often() {
     let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
@@ -125,7 +129,7 @@ async fn keys_are_kept_while_their_server_is_away_and_none_is_made_up() {
     let other = Signer::new("other").token();
     assert_eq!(refusal(&authenticator, &other).await, Some(AuthFailReason::Unavailable));
     // Reloading the same place keeps what came from there.
-    assert_eq!(authenticator.reload(&section).unwrap(), KeyChange::default());
+    assert_eq!(reload(&authenticator, &section).unwrap(), KeyChange::default());
     assert_eq!(refusal(&authenticator, &signer.token()).await, None);
 
     let without = Authenticator::new(&section).unwrap();
@@ -145,7 +149,7 @@ async fn a_reload_tells_which_keys_came_and_went_and_changes_nothing_if_it_fails
 
     std::fs::write(&file, set(&[&two, &three])).unwrap();
     assert_eq!(refusal(&authenticator, &one.token()).await, None, "not read again by itself");
-    let change = authenticator.reload(&by_file(&file)).unwrap();
+    let change = reload(&authenticator, &by_file(&file)).unwrap();
     let expected = KeyChange { added: vec!["three".into()], removed: vec!["one".into()] };
     assert_eq!(change, expected);
     let reason = refusal(&authenticator, &one.token()).await;
@@ -153,11 +157,11 @@ async fn a_reload_tells_which_keys_came_and_went_and_changes_nothing_if_it_fails
     assert_eq!(refusal(&authenticator, &three.token()).await, None);
 
     std::fs::write(&file, "nonsense").unwrap();
-    let error = authenticator.reload(&by_file(&file)).unwrap_err().to_string();
+    let error = reload(&authenticator, &by_file(&file)).unwrap_err().to_string();
     assert!(error.contains("keys.json"), "{error}");
     assert_eq!(refusal(&authenticator, &three.token()).await, None);
 
-    let change = authenticator.reload(&AuthSection::default()).unwrap();
+    let change = reload(&authenticator, &AuthSection::default()).unwrap();
     assert_eq!(change.removed, ["three", "two"]);
     assert_eq!((patience.get(), refusal(&authenticator, "").await), (None, None));
 }

@@ -106,7 +106,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ("relay.state_dir = ''", "HOME"),
         ("relay.shards = 4000", "0 to"),
         ("forward.bundle_window = '1s'", "0s to 20ms"),
-        ("logging.max_size = 0", "1KiB"),
+        ("logging.max_size = 10", "1KiB"),
     ];
     for (text, expected) in cases {
         let error = parse(text).unwrap_err();
