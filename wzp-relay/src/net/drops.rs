@@ -1,52 +1,56 @@
 //! Packets that the kernel dropped because a shard did not read its socket in
 //! time. The shards cannot count what they do not get.
 
-use std::fs;
+use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// The kernel's tables of UDP sockets, one per version of IP.
-const TABLES: [&str; 2] = ["/proc/self/net/udp", "/proc/self/net/udp6"];
+/// Numbers that the kernel has of a socket's memory (linux/sock_diag.h,
+/// `SK_MEMINFO_VARS`). /proc/net/udp has them, too, but is as long as there are
+/// sockets in the namespace: 150 ms beside 10,000 of them.
+const NUMBERS: usize = 9;
 
-/// Which rows of the tables are the relay's.
+/// Which of them are the drops (`SK_MEMINFO_DROPS`).
+const DROPS: usize = 8;
+
+/// The sockets to ask about.
 #[derive(Clone, Debug)]
 pub struct ReceiveDrops {
-    /// The sockets' inodes, which name them there.
-    sockets: Arc<[u64]>,
+    sockets: Arc<[OwnedFd]>,
 }
 
 impl ReceiveDrops {
-    /// Of these sockets, for as long as they are open.
+    /// Of these sockets.
     pub fn of(sockets: &[UdpSocket]) -> Self {
-        let inode = |socket: &UdpSocket| {
-            let link = format!("/proc/self/fd/{}", socket.as_raw_fd());
-            fs::metadata(link).ok().map(|metadata| metadata.ino())
-        };
-        Self { sockets: sockets.iter().filter_map(inode).collect() }
+        let own = |socket: &UdpSocket| socket.try_clone().ok().map(OwnedFd::from);
+        Self { sockets: sockets.iter().filter_map(own).collect() }
     }
 
     /// Packets dropped so far. `None`: the system does not tell.
     pub fn total(&self) -> Option<u64> {
-        if self.sockets.is_empty() {
-            return None;
-        }
-        let tables = TABLES.map(|path| fs::read_to_string(path).ok());
-        tables.into_iter().flatten().map(|table| self.sum(&table)).reduce(|a, b| a + b)
-    }
-
-    fn sum(&self, table: &str) -> u64 {
-        let rows = table.lines().skip(1).filter_map(row);
-        rows.filter(|(inode, _)| self.sockets.contains(inode)).map(|(_, drops)| drops).sum()
+        self.sockets.iter().map(|socket| drops(socket).ok()).reduce(|a, b| Some(a? + b?))?
     }
 }
 
-/// Inode and drops of one socket (Linux, net/ipv4/udp.c, `udp4_format_sock`).
-fn row(line: &str) -> Option<(u64, u64)> {
-    let mut fields = line.split_ascii_whitespace();
-    let inode = fields.nth(9)?.parse().ok()?;
-    Some((inode, fields.last()?.parse().ok()?))
+fn drops(socket: &OwnedFd) -> io::Result<u64> {
+    let mut numbers = [0u32; NUMBERS];
+    let mut length = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed; the kernel
+    // writes at most `length` bytes, which are those of `numbers`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 => Ok(numbers[DROPS].into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
