@@ -198,14 +198,22 @@ fn what_does_not_fit_while_the_disk_fails_is_counted_in_the_file() {
     }
     let lost = audit.counts().lost;
     assert!((1..10).contains(&lost), "{lost}");
-    let large = audit.record(AuditEvent::AdminAction, &User::Signal, Outcome::Success, &details);
-    assert!(matches!(large, Err(AuditError::Full)), "{large:?}");
+    // What operators do has room that participants cannot take, until that is full.
+    let (mut kept, mut full) = (0, 0);
+    for _ in 0..4 {
+        match audit.record(AuditEvent::AdminAction, &User::Signal, Outcome::Success, &details) {
+            Err(AuditError::Write { .. }) => kept += 1,
+            Err(AuditError::Full) => full += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(kept > 0 && full > 0, "{kept} {full}");
 
     fs::create_dir(logs).unwrap();
     record(&audit, 1).unwrap();
     let told: Vec<_> =
         lines(&path).iter().filter_map(|line| line["details"]["lost"].as_u64()).collect();
-    assert_eq!(told.iter().sum::<u64>(), lost + 1);
+    assert_eq!(told.iter().sum::<u64>(), lost + full);
     verify(&path).unwrap();
 }
 
