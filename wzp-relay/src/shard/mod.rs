@@ -18,6 +18,7 @@ mod outgoing;
 mod rooms;
 mod spans;
 mod timers;
+mod turn;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -44,7 +45,6 @@ use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
 use crate::room::{SessionId, ShardIndex};
 use crate::session::admission::{Admission, Permit};
-use crate::session::backlog::Outcome;
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
 use event::SessionEvent;
@@ -57,10 +57,6 @@ use timers::Timers;
 /// At most so often does a shard tell a client of an earlier process that its
 /// connection is gone. quinn's 20 ms would take a minute for thousands of them.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
-
-/// A packet shorter than this, in bytes, was not short of space: QUIC packets
-/// have 1200, and frames that are split are never cut this short.
-const PARTLY_FILLED: usize = 1100;
 
 /// Timers of sessions fire together, at multiples of this: a wake-up for each
 /// would cost more than the media. QUIC counts on 1 ms (RFC 9002 section 6.1.2)
@@ -317,48 +313,6 @@ impl Shard {
         start + Duration::from_micros((since + 1).next_multiple_of(grain))
     }
 
-    /// Ends the turn: everything received is fanned out, then everything to be
-    /// sent is written to `out`, but for receivers whose frames may still wait
-    /// for company: those come first in the next turn.
-    pub fn flush(&mut self, now: Instant, out: &mut Outgoing) {
-        self.now = now;
-        loop {
-            // Fanning out touches receivers, which join the same list's end.
-            let mut next = 0;
-            loop {
-                while let Some(mail) = self.own_mail.pop_front() {
-                    self.open(mail, out);
-                }
-                let Some(number) = self.touched.get(next).copied() else { break };
-                next += 1;
-                self.handle_events(number);
-            }
-            if self.touched.is_empty() {
-                break;
-            }
-            // Writing touches those whose endpoint had something to say.
-            std::mem::swap(&mut self.touched, &mut self.writing);
-            for next in 0..self.writing.len() {
-                let number = self.writing[next];
-                match self.may_wait(number) {
-                    true => self.waiting.push(number),
-                    false => self.transmit(number, out),
-                }
-            }
-            self.writing.clear();
-        }
-        let sessions = self.waiting.iter().filter_map(|number| self.sessions[*number].as_ref());
-        self.waiting_until = sessions.filter_map(|session| session.bundle.due()).min();
-        // They are marked as touched still.
-        std::mem::swap(&mut self.touched, &mut self.waiting);
-    }
-
-    /// Whether a receiver's packets may wait for a later turn.
-    fn may_wait(&self, number: usize) -> bool {
-        let session = self.sessions[number].as_ref();
-        session.is_some_and(|session| session.bundle.may_wait(self.now) && !session.has_ended())
-    }
-
     /// Mail for other shards, in the order it was written.
     pub fn take_mail(&mut self) -> std::vec::Drain<'_, (ShardIndex, Mail)> {
         self.mail_out.drain(..)
@@ -550,70 +504,6 @@ impl Shard {
             self.post(seat.room_id.home.into(), mail);
         }
         self.touch(number);
-    }
-
-    /// Writes a connection's packets and lets it and the endpoint talk.
-    fn transmit(&mut self, number: usize, out: &mut Outgoing) {
-        let Some(session) = &mut self.sessions[number] else { return };
-        session.is_touched = false;
-        session.bundle.clear();
-        let is_joined = session.seat().is_some();
-        let mut outcome = Outcome::default();
-        loop {
-            // Topped up before every packet, so that each leaves full.
-            outcome += session.backlog.drain_into(&mut session.connection);
-            let space = session.connection.datagrams().send_buffer_space();
-            let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
-            let Some(size) = size else { break };
-            let space_after = session.connection.datagrams().send_buffer_space();
-            self.stats.udp_packets_with_media.add((space_after > space).into());
-            // All that was pending is in a packet that is not full, but for what
-            // comes in packets of its own during a handshake or at the end.
-            let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;
-            if is_joined && is_last {
-                break;
-            }
-        }
-        session.forwarded += outcome.sent;
-        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions);
-        if let Some(seat) = session.seat() {
-            self.count_forwarded(seat.room, outcome);
-        }
-        let Some(session) = &mut self.sessions[number] else { return };
-        let mut drained = false;
-        while let Some(event) = session.connection.poll_endpoint_events() {
-            drained |= event.is_drained();
-            let answer = self.endpoint.handle_event(ConnectionHandle(number), event);
-            if let Some(event) = answer {
-                session.connection.handle_event(event);
-                mark(&mut self.touched, number, session);
-            }
-        }
-        if drained {
-            // An unclean end that QUIC reported no event for would otherwise
-            // leave a member behind.
-            self.end(number, EndReason::Transport, None);
-            self.touched.retain(|touched| *touched != number);
-            if let Some(session) = self.sessions[number].take() {
-                self.stats.states[SessionState::Closing].sub(1);
-                if session.known_address.is_some() {
-                    self.flow_events.push(FlowEvent::Closed { session: session.id });
-                }
-            }
-            self.timers.forget(number);
-            return;
-        }
-        let remote = session.connection.remote_address();
-        if session.known_address.is_some_and(|known| known != remote) {
-            session.known_address = Some(remote);
-            self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
-            if let Some(vitals) = &session.vitals {
-                self.shared.sessions.moved(&vitals.handle, remote);
-            }
-        }
-        if let Some(deadline) = session.next_timeout() {
-            self.timers.wake_by(number, deadline);
-        }
     }
 }
 
