@@ -7,7 +7,7 @@
 mod frame;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ const FRAMES_BETWEEN_MOVES: u32 = 30;
 /// Frames of one sender that can be on their way when a port changes: 60 ms,
 /// many round trips on this network.
 const MOST_IN_FLIGHT: u32 = 3;
+/// Ports of the members of a host, whose namespace has no other user of them:
+/// a port that the kernel chose could be one that another member has left.
+const FIRST_PORT: u16 = 20_000;
+const PORTS_OF_ONE: u16 = 100;
 
 /// What all clients know.
 struct Call {
@@ -56,10 +60,10 @@ struct Account {
 }
 
 impl Call {
-    async fn take_part(&self, own: IpAddr, room: usize, moves_at: Option<u32>) -> Account {
+    async fn take_part(&self, own: SocketAddr, room: usize, moves_at: Option<u32>) -> Account {
         let (joined, mut account) = self.join(own, room).await;
         timeout(LIMIT, self.barrier.wait()).await.unwrap();
-        let mut ports = vec![joined.endpoint.local_addr().unwrap().port()];
+        let mut ports = vec![own.port()];
         let mut clock = interval(Duration::from_millis(Profile::Good.frame_ms().into()));
         let mut sent = 0;
         let deadline = Instant::now() + LIMIT;
@@ -67,8 +71,9 @@ impl Call {
             tokio::select! {
                 _ = clock.tick(), if sent < FRAMES => {
                     if moves_at == Some(sent % FRAMES_BETWEEN_MOVES) {
-                        let socket = UdpSocket::bind((own, 0)).unwrap();
-                        ports.push(socket.local_addr().unwrap().port());
+                        let next = own.port() + ports.len() as u16;
+                        let socket = UdpSocket::bind((own.ip(), next)).unwrap();
+                        ports.push(next);
                         account.moves.push(account.last_heard());
                         joined.endpoint.rebind(socket).unwrap();
                     }
@@ -92,8 +97,8 @@ impl Call {
         account
     }
 
-    async fn join(&self, own: IpAddr, room: usize) -> (Joined, Account) {
-        let endpoint = Endpoint::client((own, 0).into()).unwrap();
+    async fn join(&self, own: SocketAddr, room: usize) -> (Joined, Account) {
+        let endpoint = Endpoint::client(own).unwrap();
         let config = client_config(Trust::Pinned(self.pin)).unwrap();
         let connection = connect(&endpoint, config, self.relay, "relay").await.unwrap();
         let name = format!("room {room}");
@@ -150,6 +155,7 @@ fn take_part(call: &Arc<Call>, host: &Host, family: Family, moving: bool) -> Vec
             let call = call.clone();
             // Not all at once.
             let moves_at = moving.then_some(10 + 2 * number as u32);
+            let own = (own, FIRST_PORT + PORTS_OF_ONE * number as u16).into();
             members.push(tokio::spawn(async move {
                 call.take_part(own, number % ROOMS, moves_at).await
             }));
