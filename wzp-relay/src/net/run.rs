@@ -237,7 +237,7 @@ impl Worker {
                 Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
                 Some(Letter::Stop) => {
                     // Whoever is still here is told before the last flush.
-                    self.shard.handle_mail(now, Mail::Drain { deadline: now }, &mut self.out);
+                    self.shard.stop(now);
                     return (Found::Something, true);
                 }
                 None => return (found, false),

@@ -21,6 +21,7 @@ mod timers;
 mod turn;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -115,6 +116,8 @@ pub struct Shard {
     auth_requests: Vec<AuthRequest>,
     session_events: Vec<SessionEvent>,
     life: Life,
+    /// Sessions that have not been told of it.
+    untold: Range<usize>,
     rng: StdRng,
     now: Instant,
 }
@@ -155,6 +158,7 @@ impl Shard {
             auth_requests: Vec::new(),
             session_events: Vec::new(),
             life: Life::Serving,
+            untold: 0..0,
             rng,
             now,
             shared,
@@ -271,9 +275,7 @@ impl Shard {
     /// Does what is due by `now`.
     pub fn handle_timeouts(&mut self, now: Instant) {
         self.now = now;
-        if self.drain_deadline().is_some_and(|deadline| deadline <= now) {
-            self.close_all();
-        }
+        self.live();
         while let Some(number) = self.timers.pop(now) {
             let Some(session) = &mut self.sessions[number] else { continue };
             // Most wake-ups were overtaken: each packet puts off the time at which
@@ -302,7 +304,8 @@ impl Shard {
     /// When [`Self::handle_timeouts`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
         let timers = self.timers.next().map(|at| self.on_grain(at));
-        [timers, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
+        let word = (!self.untold.is_empty()).then_some(self.now);
+        [timers, word, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
     }
 
     /// The first multiple of [`TIMER_GRAIN`] after `at`.

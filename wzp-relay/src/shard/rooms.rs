@@ -274,7 +274,7 @@ impl Shard {
         self.touch(number);
         self.settle(number, verdict);
         if let Some(deadline) = self.drain_deadline() {
-            self.tell_draining(number, deadline.saturating_duration_since(self.now));
+            self.tell_draining(number, deadline);
         }
         // The client may have sent more right behind Hello.
         self.handle_messages(number);

@@ -238,15 +238,16 @@ fn listeners_reports_reach_the_sender_on_whatever_shard() {
 
 #[test]
 fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
+    // More than a shard tells in one turn.
     let mut world = World::new(11, 3, roomy(), path());
-    assemble(&mut world, &[4, 2]);
+    assemble(&mut world, &[4, 60]);
     for client in 0..6 {
         world.start_talking(client, FRAME);
     }
     world.drain(Duration::from_secs(2));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients.iter().all(|client| client.told_to_leave && client.lost.is_none()));
-    let late = world.connect(0, Opening::Hello(hello(0, 6)));
+    let late = world.connect(0, Opening::Hello(hello(0, 64)));
     world.with_client(0, |client, now| client.leave(now));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.clients[late].close_code(), Some(CloseCode::Draining));
@@ -255,7 +256,7 @@ fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
     world.run_for(Duration::from_millis(300));
     assert!(world.clients[1].heard[&2].sequences.len() >= heard + 14);
     world.run_for(Duration::from_secs(1));
-    for client in &world.clients[1..6] {
+    for client in &world.clients[1..64] {
         assert_eq!(client.close_code(), Some(CloseCode::GoingAway));
     }
     world.assert_nothing_left();
@@ -266,7 +267,7 @@ fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
 #[test]
 fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
     let mut world = World::new(17, 3, roomy(), path());
-    assemble(&mut world, &[4, 2]);
+    assemble(&mut world, &[4, 60]);
     world.drain(Duration::from_secs(2));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients.iter().all(|client| client.told_to_leave));
@@ -274,7 +275,7 @@ fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
     // Beyond the deadline.
     world.run_for(Duration::from_secs(3));
     assert!(world.clients.iter().all(|client| !client.told_to_leave && client.lost.is_none()));
-    let late = world.connect(0, Opening::Hello(hello(0, 6)));
+    let late = world.connect(0, Opening::Hello(hello(0, 64)));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients[late].welcome.is_some());
 
@@ -282,7 +283,7 @@ fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
     world.run_for(Duration::from_secs(1));
     assert!(world.clients.iter().all(|c| c.close_code() == Some(CloseCode::GoingAway)));
     world.tell_shards(|| Mail::Undrain);
-    let again = world.connect(0, Opening::Hello(hello(0, 7)));
+    let again = world.connect(0, Opening::Hello(hello(0, 65)));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients[again].welcome.is_some() && !world.clients[again].told_to_leave);
 }
