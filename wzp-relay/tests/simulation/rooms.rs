@@ -129,6 +129,24 @@ fn random_loss_holds_back_no_frame_of_a_hall() {
     assert_eq!(world.dropped(DropReason::SendBuffer), 0);
 }
 
+/// A round trip of 800 ms and 5 % loss leave the congestion window's floor half
+/// of what 14 talkers say.
+#[test]
+fn voice_that_a_path_cannot_carry_makes_way_and_does_not_come_late() {
+    let far = Conditions { delay: Duration::from_millis(400), loss: 0.05, ..path() };
+    let mut world = World::new(29, 1, roomy(), path());
+    assemble(&mut world, &[20]);
+    world.conditions = far;
+    for talker in 0..14 {
+        world.start_talking(talker, FRAME);
+    }
+    world.run_for(Duration::from_secs(20));
+    assert!(world.dropped(DropReason::SendBuffer) > 0, "what made way is counted");
+    let heard = world.clients.iter().flat_map(|client| client.heard.values());
+    let latest = heard.flat_map(|heard| &heard.latencies_us).max();
+    assert!(latest.is_some_and(|us| *us < 4_000_000), "{latest:?}");
+}
+
 /// What the 129 others hear must not depend on the 130th in any way.
 fn others_hear(attention: Attention, limits: &Limits) -> (World, Vec<Vec<(usize, Heard)>>) {
     let mut world = World::new(7, 2, limits.clone(), path());
