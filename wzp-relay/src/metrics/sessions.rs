@@ -33,6 +33,14 @@ pub struct SessionCount {
     pub frames_received: Count,
     /// Frames handed to its connection.
     pub frames_forwarded: Count,
+    /// UDP packets made for it, its handshake's included.
+    pub packets_sent: Count,
+    /// Those that it did not acknowledge in time.
+    pub packets_lost: Count,
+    /// Times its congestion window was cut.
+    pub congestion_events: Count,
+    /// Bytes that may be on their way to it.
+    pub congestion_window: Measured,
 }
 
 /// Who a session is.
@@ -74,6 +82,12 @@ pub struct SessionReading {
     pub frames_received: u64,
     /// Frames handed to its connection.
     pub frames_forwarded: u64,
+    /// UDP packets made for it, its handshake's included.
+    pub packets_sent: u64,
+    /// Those that it did not acknowledge in time (RFC 9002 section 6.1).
+    pub packets_lost: u64,
+    /// Bytes that may be on their way to it (RFC 9002 section 7).
+    pub congestion_window: Option<u64>,
 }
 
 /// The sessions that have series, and how many have none.
@@ -142,6 +156,9 @@ impl Entry {
             overruns: count.overruns.get(),
             frames_received: count.frames_received.get(),
             frames_forwarded: count.frames_forwarded.get(),
+            packets_sent: count.packets_sent.get(),
+            packets_lost: count.packets_lost.get(),
+            congestion_window: count.congestion_window.get(),
         }
     }
 }

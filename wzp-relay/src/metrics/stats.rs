@@ -47,6 +47,11 @@ pub struct ShardStats {
     pub udp_packets_with_media: Count,
     /// UDP packets that the kernel did not take.
     pub udp_send_errors: Count,
+    /// Packets to sessions in rooms that were not acknowledged in time
+    /// (RFC 9002 section 6.1).
+    pub session_packets_lost: Count,
+    /// Times their congestion windows were cut (RFC 9002 section 7.3.2).
+    pub session_congestion_events: Count,
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,

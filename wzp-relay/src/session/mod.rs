@@ -30,6 +30,7 @@ use crate::config::Limits;
 use crate::metrics::distributions::Distributions;
 use crate::metrics::reason::{DropReason, PerReason, SessionState};
 use crate::metrics::sessions::SessionHandle;
+use crate::metrics::stats::ShardStats;
 use crate::room::local::RoomKey;
 use crate::room::{RoomId, SessionId};
 use admission::Permit;
@@ -369,15 +370,26 @@ impl Session {
     }
 
     /// Shows how the session fares, if it is time.
-    pub(crate) fn show_vitals_if_due(&mut self, now: Instant, distributions: &Distributions) {
+    pub(crate) fn show_vitals_if_due(
+        &mut self,
+        now: Instant,
+        distributions: &Distributions,
+        stats: &ShardStats,
+    ) {
         if self.vitals.as_ref().is_some_and(|vitals| vitals.is_due(now)) {
-            self.show_vitals(now, distributions);
+            self.show_vitals(now, distributions, stats);
         }
     }
 
     /// Shows how the session fares as of now.
-    pub(crate) fn show_vitals(&mut self, now: Instant, distributions: &Distributions) {
+    pub(crate) fn show_vitals(
+        &mut self,
+        now: Instant,
+        distributions: &Distributions,
+        stats: &ShardStats,
+    ) {
         let Some(vitals) = &mut self.vitals else { return };
+        vitals.show_path(&self.connection.stats(), stats);
         // A path that is new, after a move, has none for its first round trip.
         let rtt = Some(self.connection.rtt()).filter(|rtt| *rtt != INITIAL_RTT);
         vitals.show(now, rtt, self.forwarded, distributions);

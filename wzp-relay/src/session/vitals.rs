@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use quinn_proto::ConnectionStats;
 use wzp_proto::control::{MAX_REPORT_SOURCES, SourceReport, sender_id};
 
 use super::loss::LossWindow;
 use crate::metrics::distributions::Distributions;
 use crate::metrics::sessions::SessionHandle;
+use crate::metrics::stats::ShardStats;
 
 /// How often the numbers are shown while there is something to do.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -73,6 +75,20 @@ impl Vitals {
     /// Whether the numbers are to be shown again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due <= now
+    }
+
+    /// Shows what QUIC says of the path to the client, and adds what is new to
+    /// its shard's.
+    pub(crate) fn show_path(&self, path: &ConnectionStats, shard: &ShardStats) {
+        let count = &self.handle.count;
+        let (lost, events) = (path.path.lost_packets, path.path.congestion_events);
+        shard.session_packets_lost.add(lost - count.packets_lost.get());
+        shard.session_congestion_events.add(events - count.congestion_events.get());
+        count.packets_lost.set(lost);
+        count.congestion_events.set(events);
+        // `path.sent_packets` is never written by quinn-proto 0.11.
+        count.packets_sent.set(path.udp_tx.datagrams);
+        count.congestion_window.set(Some(path.path.cwnd));
     }
 
     /// Shows the numbers as they are now. `rtt`: `None` while unknown.

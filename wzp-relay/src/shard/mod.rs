@@ -465,7 +465,7 @@ impl Shard {
         }
         let distributions = &self.shared.sessions.distributions;
         distributions.connection.observe(self.now.duration_since(session.began));
-        session.show_vitals(self.now, distributions);
+        session.show_vitals(self.now, distributions, &self.stats);
         if let Some(vitals) = session.vitals.take() {
             self.shared.sessions.close(vitals.handle);
         }

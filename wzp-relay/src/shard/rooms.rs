@@ -50,7 +50,7 @@ impl Shard {
                 (Message::Pong(pong), Some(_)) => {
                     session.pong(pong.number);
                     // Who is neither heard nor hears has no other occasion.
-                    session.show_vitals(self.now, &self.shared.sessions.distributions);
+                    session.show_vitals(self.now, &self.shared.sessions.distributions, &self.stats);
                 }
                 (Message::Hello(_), Some(_)) => {
                     let close =
@@ -334,7 +334,7 @@ impl Shard {
         if let Some(vitals) = &mut session.vitals {
             vitals.report(&report.sources);
         }
-        session.show_vitals(self.now, &self.shared.sessions.distributions);
+        session.show_vitals(self.now, &self.shared.sessions.distributions, &self.stats);
         let senders: Arc<[(u16, Hearing)]> = session.report(report.sources).into();
         if senders.is_empty() {
             return;

@@ -80,7 +80,7 @@ impl Shard {
             }
         }
         session.forwarded += outcome.sent;
-        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions);
+        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions, &self.stats);
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
         }

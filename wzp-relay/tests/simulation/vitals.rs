@@ -53,6 +53,32 @@ fn loss_is_that_of_the_last_minute_whatever_address_it_came_from() {
     assert_eq!(reading(&world, 0).loss, Some(0.0), "it was longer ago");
 }
 
+/// The path's loss is random: of 6,000 packets 5 % is 300, give or take 17.
+#[test]
+fn loss_on_the_way_to_a_client_is_what_quic_missed() {
+    let mut world = pair(6, Duration::from_millis(20));
+    world.conditions.loss = 0.05;
+    for client in 0..2 {
+        world.start_talking(client, FRAME);
+    }
+    world.run_for(Duration::from_secs(120));
+    let mut lost = 0;
+    for client in 0..2 {
+        let SessionReading { packets_sent, packets_lost, congestion_window, .. } =
+            reading(&world, client);
+        let percent = packets_lost as f64 / packets_sent as f64 * 1e2;
+        assert!((percent - 5.0).abs() <= 1.0, "client {client}: {percent} %");
+        assert!(congestion_window.is_some_and(|bytes| bytes >= 32 * 1024), "{congestion_window:?}");
+        lost += packets_lost;
+    }
+    assert_eq!(world.sum(|stats| stats.session_packets_lost.get()), lost);
+    assert!(world.sum(|stats| stats.session_congestion_events.get()) > 0);
+    // What has been told stays told when a session ends.
+    world.with_client(0, |client, now| client.leave(now));
+    world.run_for(Duration::from_secs(10));
+    assert!(world.sum(|stats| stats.session_packets_lost.get()) >= lost);
+}
+
 #[test]
 fn loss_is_forgotten_while_its_sender_is_silent() {
     let mut world = pair(2, Duration::from_millis(5));

@@ -43,6 +43,34 @@ pub(super) const FAMILIES: &[Family] = &[
         |scrape| by_session(scrape, |reading| Some(reading.overruns? as f64)),
     )
     .by(&["session_id"]),
+    counter(
+        "wzp_relay_session_packets_sent_total",
+        "QUIC packets sent to the session's client",
+        |scrape| by_session(scrape, |reading| Some(reading.packets_sent as f64)),
+    )
+    .by(&["session_id"]),
+    counter(
+        "wzp_relay_session_packets_lost_total",
+        "Those that it did not acknowledge in time",
+        |scrape| by_session(scrape, |reading| Some(reading.packets_lost as f64)),
+    )
+    .by(&["session_id"]),
+    gauge(
+        "wzp_relay_session_congestion_window_bytes",
+        "Bytes that may be on their way to the session's client",
+        |scrape| by_session(scrape, |reading| Some(reading.congestion_window? as f64)),
+    )
+    .by(&["session_id"]),
+    counter(
+        "wzp_relay_sessions_packets_lost_total",
+        "QUIC packets to all sessions in rooms that were not acknowledged in time",
+        |scrape| scrape.sum(|shard| &shard.session_packets_lost),
+    ),
+    counter(
+        "wzp_relay_sessions_congestion_events_total",
+        "Times that the congestion window of any session in a room was cut",
+        |scrape| scrape.sum(|shard| &shard.session_congestion_events),
+    ),
     gauge(
         "wzp_relay_session_series_dropped",
         "Sessions without series of their own because of metrics.max_session_series",
