@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
@@ -135,8 +136,8 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
         health,
         drain: DrainState::default(),
     });
-    // Aborted at the end, so that the socket's file goes.
-    let admin = tokio::spawn(socket::serve(admin, control.clone()));
+    let (admin_serves, admin_ends) = oneshot::channel();
+    let admin = tokio::spawn(socket::serve(admin, control.clone(), admin_ends));
     systemd::ready();
     tokio::spawn(systemd::watch(control.clone()));
 
@@ -175,8 +176,8 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     }
     systemd::stopping(Duration::ZERO);
     tokio::task::spawn_blocking(move || shards.stop()).await.context("the shards did not stop")?;
-    admin.abort();
-    let _ = admin.await;
+    drop(admin_serves);
+    admin.await.context("the admin socket failed")?;
     control.drain.ends("the relay ends");
     tell_audit(&audit, "stopped");
     info!("stopped");

@@ -17,11 +17,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -34,6 +36,9 @@ pub const FILE: &str = "admin.sock";
 
 /// A relay that does not answer in this time hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is being answered when the relay ends has this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Longest answer: 100,000 flows.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -77,10 +82,16 @@ impl Drop for Listener {
     }
 }
 
-/// Serves until dropped.
-pub async fn serve(listener: Listener, control: Arc<Control>) {
+/// Serves until `end` is dropped, and finishes what it is answering then: that
+/// may be the very request that ended the relay.
+pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::Receiver<()>) {
+    let answers = GracefulShutdown::new();
     loop {
-        let stream = match listener.listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.listener.accept() => accepted,
+            _ = &mut end => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "cannot accept a connection to the admin socket");
@@ -88,20 +99,24 @@ pub async fn serve(listener: Listener, control: Arc<Control>) {
                 continue;
             }
         };
+        // Whom the kernel cannot name is not served.
+        let Ok(peer) = stream.peer_cred() else { continue };
         let control = control.clone();
+        let service = service_fn(move |request| {
+            let control = control.clone();
+            async move { Ok::<_, Infallible>(respond(request, control, peer.uid()).await) }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let connection = answers.watch(connection);
         tokio::spawn(async move {
-            // Whom the kernel cannot name is not served.
-            let Ok(peer) = stream.peer_cred() else { return };
-            let service = service_fn(move |request| {
-                let control = control.clone();
-                async move { Ok::<_, Infallible>(respond(request, control, peer.uid()).await) }
-            });
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
                 debug!(%error, "connection to the admin socket ended");
             }
         });
     }
+    drop(listener);
+    // Who does not read delays the end no longer than this.
+    let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
 }
 
 async fn respond(

@@ -81,6 +81,16 @@ fn a_drained_relay_stays_until_it_is_told_otherwise() {
     place.relay.wait();
 }
 
+/// Nobody is there to wait for: the relay ends while it answers.
+#[test]
+fn an_order_that_ends_the_relay_is_answered() {
+    for _ in 0..20 {
+        let place = Place::new(&[]);
+        done(&place.state, &["drain", "--exit"]);
+        place.relay.wait();
+    }
+}
+
 #[test]
 fn a_signal_is_not_taken_back() {
     let place = Place::new(&["--drain-timeout", "1h"]);
