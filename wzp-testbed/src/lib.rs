@@ -7,6 +7,7 @@
 //! * [`loopback`]: a relay for tests that need no network of their own
 //! * [`http`], [`metrics`]: what the relay tells its operator
 //! * [`speech`], [`measure`], [`tone`]: what was said and what arrived
+//! * [`realtime`]: scheduling for what is judged in real time
 //! * [`skip`]: what a machine must have for a test to mean something
 //!
 //! It never touches the machine's own network interfaces, and it trusts the
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod netns;
 pub mod process;
 pub mod python;
+pub mod realtime;
 pub mod relay;
 pub mod service;
 pub mod skip;

@@ -23,7 +23,7 @@ use wzp_testbed::impair::proxy::{Impairment, Proxy};
 use wzp_testbed::measure::Comparison;
 use wzp_testbed::netns::{Family, Host, Network};
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
-use wzp_testbed::{binaries, python, skip, speech};
+use wzp_testbed::{binaries, python, realtime, skip, speech};
 
 /// Speech lasts 11.4 s; the rest is for slow machines.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -55,9 +55,7 @@ fn speak(test: &str, family: Family, path: Path, listeners: u16) -> Option<(Summ
     if !(skip::have_namespaces(test) && skip::have_recordings(test) && skip::have_python(test)) {
         return None;
     }
-    // As audio threads have it on real systems: a compiler that runs beside the
-    // test must not make the speaker stumble. Child processes inherit it.
-    rustix::process::nice(-10).unwrap();
+    assert!(realtime::set(true), "root may, with chrt");
     let network = Network::new(&["relay", "speaker", "listeners"]).unwrap();
     let [relay_host, speaker_host, listeners_host] = network.hosts() else { panic!("three hosts") };
     let folder = temporary_state().unwrap();
@@ -115,16 +113,19 @@ fn speak(test: &str, family: Family, path: Path, listeners: u16) -> Option<(Summ
     )
     .unwrap();
     let sent = speaker.finish(LIMIT).unwrap();
-    let heard: Vec<_> = clients
+    let summaries: Vec<_> =
+        clients.into_iter().map(|listener| listener.leave(LIMIT).unwrap()).collect();
+    relay.stop().unwrap();
+    // Judging is work, which others need not wait for.
+    realtime::set(false);
+    let heard: Vec<_> = summaries
         .into_iter()
         .zip(&recordings)
-        .map(|(listener, path)| {
-            let summary = listener.leave(LIMIT).unwrap();
+        .map(|(summary, path)| {
             let comparison = Comparison::new(&said, &speech::read(path).unwrap());
             Heard { summary, comparison, pesq: python::pesq(&said_path, path).unwrap() }
         })
         .collect();
-    relay.stop().unwrap();
 
     println!("{test}: {} frames sent", sent.frames_sent);
     for Heard { summary, comparison, pesq } in &heard {

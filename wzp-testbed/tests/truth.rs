@@ -14,7 +14,7 @@ use wzp_testbed::loopback::Loopback;
 use wzp_testbed::metrics::{Sample, Scrape};
 use wzp_testbed::netns::Network;
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
-use wzp_testbed::{binaries, skip};
+use wzp_testbed::{binaries, realtime, skip};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -84,9 +84,8 @@ fn loss_is_what_the_kernel_dropped_on_the_way() {
 
 #[test]
 fn round_trip_is_what_the_path_takes() {
-    // As far as it is allowed: a compiler that runs beside the test would lengthen
-    // the path. Child processes and the proxy inherit it.
-    let _ = rustix::process::nice(-10);
+    // A compiler that runs beside the test would lengthen the path.
+    let at_most = if realtime::set(true) { 83.0 } else { 100.0 };
     let loopback = Loopback::new(&[]);
     let way = Impairment { delay: Duration::from_millis(40), ..Impairment::default() };
     let relay = loopback.relay();
@@ -96,13 +95,13 @@ fn round_trip_is_what_the_path_takes() {
     // weighs nothing.
     let talkers =
         ["one", "two"].map(|name| Client::start(&launch(name), &["--send-tone", "120"]).unwrap());
-    // The simulation tells to the millisecond, and 81.6 ms is seen here; but a
-    // machine that is busy makes the path longer, half of a frame and more.
+    // The simulation tells to the millisecond. Here it is 81.6 ms, and without
+    // real-time scheduling half of a frame more on a machine that is busy.
     let mut measured = BTreeSet::new();
     let scrape = scrape_until(relay, "round trips of 80 ms and little more", |scrape| {
         for sample in samples(scrape, "wzp_relay_session_rtt_ms") {
             assert!(sample.value >= 77.0, "shorter than the path: {} ms", sample.value);
-            if sample.value <= 100.0 {
+            if sample.value <= at_most {
                 measured.insert(sample.labels["session_id"].clone());
             }
         }
