@@ -100,6 +100,7 @@ fn shared(case: &Case) -> Result<Shared> {
         rooms: Arc::new(RoomCounts::new(10, RoomLabel::Name)),
         sessions: Arc::new(SessionBook::new(10)),
         auth: Arc::default(),
+        auth_stats: Arc::default(),
         hold: case.hold,
         epoch: (Instant::now(), SystemTime::now()),
         limits: Arc::new(limits),

@@ -294,6 +294,7 @@ fn shared(
         rooms: Arc::new(RoomCounts::new(metrics.max_room_series, metrics.room_label)),
         sessions: Arc::new(SessionBook::new(metrics.max_session_series)),
         auth: authenticator.patience(),
+        auth_stats: authenticator.stats(),
         // The other half passes between turns, before the shard has the frame.
         hold: config.forward.bundle_window / 2,
         epoch: (started, SystemTime::now()),

@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use hyper::Uri;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tracing::debug;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
@@ -18,9 +17,8 @@ pub use super::keys::KeyError;
 use super::keys::KeySet;
 use super::stats::AuthStats;
 use super::webhook::Webhook;
-use super::{AuthRequest, Grant, Patience, Refusal};
+use super::{Answer, AuthRequest, Grant, Patience};
 use crate::config::{AuthMode, AuthSection};
-use crate::metrics::reason::Reason;
 use crate::net::mailbox::Postbox;
 use crate::shard::mail::Mail;
 
@@ -128,27 +126,24 @@ impl Authenticator {
         while let Some(request) = requests.recv().await {
             let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
             tokio::spawn(async move {
-                let result = authenticator.decide(&request).await;
-                postbox.post(Mail::Authenticated { session: request.session, result });
+                if let Some(answer) = authenticator.answer(request).await {
+                    postbox.post(Mail::Authenticated(Box::new(answer)));
+                }
             });
         }
     }
 
-    /// Decides, and counts it.
-    async fn decide(&self, request: &AuthRequest) -> Result<Grant, Refusal> {
+    /// Decides, and counts it, unless the shard has done so.
+    async fn answer(&self, request: AuthRequest) -> Option<Answer> {
         let began = Instant::now();
         let result = match &*self.method.load_full() {
             Method::None => Ok(Grant::EVERYTHING),
-            Method::Jwt(jwt) => jwt.decide(request).await,
-            Method::Webhook(webhook) => webhook.decide(request).await,
+            Method::Jwt(jwt) => jwt.decide(&request).await,
+            Method::Webhook(webhook) => webhook.decide(&request).await,
         };
-        self.stats.count(&result, began.elapsed());
-        if let Err(refusal) = &result {
-            // Strangers can cause these at will.
-            debug!(peer_id = %request.session, src_ip = %request.ip,
-                   reason = refusal.reason.name(), "auth failed");
-        }
-        result
+        let answer = request.answer(result)?;
+        self.stats.count(&answer.result, began.elapsed());
+        Some(answer)
     }
 }
 

@@ -24,7 +24,7 @@ mod webhook;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use wzp_proto::close::CloseCode;
@@ -47,6 +47,43 @@ pub struct AuthRequest {
     pub name: String,
     /// What it shows.
     pub token: Token,
+    /// Whether that is over.
+    pub decided: Decided,
+}
+
+impl AuthRequest {
+    /// The answer; `None` if the shard could not wait for it and has decided by
+    /// itself.
+    pub fn answer(self, result: Result<Grant, Refusal>) -> Option<Answer> {
+        let Self { session, ip, room, decided, .. } = self;
+        decided.claim().then_some(Answer { session, ip, room, result })
+    }
+}
+
+/// Whether somebody has decided about an [`AuthRequest`]. Whoever is asked and the
+/// shard that can wait no longer may both be about to: what the first one says
+/// counts, is counted and goes to the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct Decided(Arc<AtomicBool>);
+
+impl Decided {
+    /// Whether it is the caller who decides. True once.
+    pub(crate) fn claim(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The answer to an [`AuthRequest`].
+#[derive(Debug)]
+pub struct Answer {
+    /// Who waits, or went away meanwhile.
+    pub session: SessionId,
+    /// Its address.
+    pub ip: IpAddr,
+    /// The room it wants to join.
+    pub room: String,
+    /// What it may do, or why not even join.
+    pub result: Result<Grant, Refusal>,
 }
 
 /// A token. It opens rooms to whoever has it, so it is never shown.

@@ -29,20 +29,21 @@ pub fn queue(stats: Arc<AuthStats>) -> (AuthQueue, mpsc::Receiver<AuthRequest>) 
 impl AuthQueue {
     /// Passes a request on, or gives the answer at once: there is no place.
     pub(crate) fn ask(&self, request: AuthRequest) -> Option<Mail> {
-        let session = request.session;
-        self.requests.try_send(request).err()?;
+        let request = self.requests.try_send(request).err()?.into_inner();
         let refusal = Refusal::new(
             AuthFailReason::Busy,
             "too many wait for their tokens to be checked; try again in some seconds",
         );
-        self.stats.count_refusal(refusal.reason);
-        Some(Mail::Authenticated { session, result: Err(refusal) })
+        let reason = refusal.reason;
+        let answer = request.answer(Err(refusal))?;
+        self.stats.count_refusal(reason);
+        Some(Mail::Authenticated(Box::new(answer)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Token;
+    use super::super::{Decided, Token};
     use super::*;
     use crate::room::SessionId;
 
@@ -57,6 +58,7 @@ mod tests {
             room: "lobby".into(),
             name: String::new(),
             token: Token::default(),
+            decided: Decided::default(),
         };
         let refused: Vec<_> = (0..QUEUE as u64 + 2).filter_map(|n| queue.ask(request(n))).collect();
         assert_eq!(refused.len(), 2);

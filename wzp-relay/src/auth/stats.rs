@@ -19,7 +19,8 @@ const BOUNDS: &[f64] =
 pub struct AuthStats {
     granted: AtomicU64,
     refused: Box<[AtomicU64]>,
-    /// From the request's arrival at the control plane to its answer.
+    /// From the request's arrival at the control plane to its answer, or for as
+    /// long as the shard has waited for that.
     pub duration: Histogram,
     breaker: AtomicU8,
     jwks_last_success: AtomicU64,
@@ -67,7 +68,7 @@ impl AuthStats {
         (self.jwks_fetched.load(Ordering::Relaxed), self.jwks_failed.load(Ordering::Relaxed))
     }
 
-    pub(super) fn count(&self, result: &Result<Grant, Refusal>, took: Duration) {
+    pub(crate) fn count(&self, result: &Result<Grant, Refusal>, took: Duration) {
         self.duration.observe(took);
         match result {
             Ok(_) => _ = self.granted.fetch_add(1, Ordering::Relaxed),

@@ -25,7 +25,7 @@ use wzp_proto::framing::{self, Deframer, FramingError};
 use wzp_telemetry::trace::SpanContext;
 use wzp_transport::parameters::INITIAL_RTT;
 
-use crate::auth::Grant;
+use crate::auth::{Decided, Grant};
 use crate::config::Limits;
 use crate::metrics::distributions::Distributions;
 use crate::metrics::reason::{DropReason, PerReason, SessionState};
@@ -48,6 +48,9 @@ const MEDIA_BURST: Duration = Duration::from_secs(1);
 /// Burst of control messages, in time at the allowed rate.
 const MESSAGE_BURST: Duration = Duration::from_secs(5);
 
+/// How long mail may take that was about to be written.
+const IN_THE_MAIL: Duration = Duration::from_secs(1);
+
 /// A client hears at most one Notice in this time.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -59,7 +62,7 @@ pub(crate) enum Phase {
     /// Hello has not come.
     AwaitingHello { deadline: Instant },
     /// The control plane has been asked whether it may join.
-    Authenticating { deadline: Instant, hello: Box<Hello> },
+    Authenticating { deadline: Instant, hello: Box<Hello>, decided: Decided },
     /// The room's home has been asked.
     Joining,
     /// In a room.
@@ -219,6 +222,17 @@ impl Session {
             Phase::Authenticating { hello, .. } => Some(std::mem::take(&mut **hello)),
             _ => None,
         }
+    }
+
+    /// Whether nobody has decided about the token in time, so that the shard has to.
+    pub(crate) fn decides_late(&mut self, now: Instant) -> bool {
+        let Phase::Authenticating { deadline, decided, .. } = &mut self.phase else { return false };
+        if *deadline > now {
+            return false;
+        }
+        // If somebody has after all, that is in the mail.
+        *deadline = now + IN_THE_MAIL;
+        decided.claim()
     }
 
     /// Goes on to the next phase of its life, also in the shard's books.
@@ -448,15 +462,13 @@ impl Session {
         match self.phase {
             // Not yet able to read a sentence; the shard counts it by itself.
             Phase::Handshaking { .. } | Phase::Joining | Phase::Ended => return Ok(()),
+            // See `decides_late`.
+            Phase::Authenticating { .. } => return Ok(()),
             Phase::AwaitingHello { deadline } if deadline <= now => {
                 let text = format!("Hello did not come within {:?}", limits.hello_timeout);
                 return Err(Close::new(CloseCode::HelloTimeout, text));
             }
-            Phase::Authenticating { deadline, .. } if deadline <= now => {
-                let text = "nothing decided about the token in time; try again in some seconds";
-                return Err(Close::new(CloseCode::AuthUnavailable, text));
-            }
-            Phase::AwaitingHello { .. } | Phase::Authenticating { .. } => return Ok(()),
+            Phase::AwaitingHello { .. } => return Ok(()),
             Phase::Joined(_) => {}
         }
         if self.grant.expires.is_some_and(|expires| expires <= now) {

@@ -12,7 +12,7 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Member, RelayMessage, relay_message};
 use wzp_proto::framing;
 
-use crate::auth::{Grant, Refusal};
+use crate::auth::Answer;
 use crate::config::Limits;
 use crate::room::{RoomId, SessionId, ShardIndex};
 use crate::session::feedback::Hearing;
@@ -22,12 +22,7 @@ use crate::session::feedback::Hearing;
 pub enum Mail {
     /// From the control plane: the answer to an
     /// [`AuthRequest`](crate::auth::AuthRequest).
-    Authenticated {
-        /// Who asked.
-        session: SessionId,
-        /// What it may do, or why not even join.
-        result: Result<Grant, Refusal>,
-    },
+    Authenticated(Box<Answer>),
     /// To a room's home: somebody wants in.
     Join(JoinRequest),
     /// To a room's home: somebody is gone.

@@ -9,6 +9,7 @@
 //! first packet: frames for the same receiver leave in one packet. A receiver
 //! whose packet is not full may wait for a later turn.
 
+mod auth;
 mod cid;
 pub mod event;
 pub mod flow;
@@ -36,6 +37,7 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::media::{self, HeaderError};
 use wzp_telemetry::limited;
 
+use crate::auth::stats::AuthStats;
 use crate::auth::{AuthRequest, Patience};
 use crate::config::Limits;
 use crate::metrics::reason::{DropReason, EndReason, Reason, RefuseReason, SessionState};
@@ -83,6 +85,8 @@ pub struct Shared {
     pub sessions: Arc<SessionBook>,
     /// Whether whoever says Hello has to wait for a decision, and how long.
     pub auth: Arc<Patience>,
+    /// Where it is counted if the decision does not come in time.
+    pub auth_stats: Arc<AuthStats>,
     /// How long a frame that the shard has may wait for others to leave with in
     /// one packet.
     pub hold: Duration,
@@ -289,12 +293,16 @@ impl Shard {
             }
             let limits = &self.shared.limits;
             let verdict = session.handle_deadlines(now, limits);
+            let decides_late = session.decides_late(now);
             if let Phase::Handshaking { deadline } = *session.phase()
                 && deadline <= now
             {
                 // QUIC hides the sentence until the handshake is done.
                 let close = Close::new(CloseCode::HelloTimeout, "the handshake took too long");
                 self.end(number, EndReason::HandshakeTimeout, Some(close));
+            }
+            if decides_late {
+                self.decide_late(number);
             }
             self.touch(number);
             self.settle(number, verdict);

@@ -17,7 +17,6 @@ use super::flow::FlowEvent;
 use super::life::Life;
 use super::mail::{Admitted, JoinRequest, Mail};
 use super::{Outgoing, Shard, mark, spans};
-use crate::auth::{AuthRequest, Grant, Refusal, Token};
 use crate::metrics::reason::DropReason;
 use crate::metrics::sessions::Participant;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
@@ -66,53 +65,8 @@ impl Shard {
         }
     }
 
-    /// Asks who may decide whether a session may join, if anybody has to.
-    fn authenticate(&mut self, number: usize, mut hello: Hello) {
-        let Some(session) = &mut self.sessions[number] else { return };
-        let token = Token::new(std::mem::take(&mut hello.token));
-        session.asked_at = Some(self.now);
-        let Some(patience) = self.shared.auth.get().filter(|_| self.life == Life::Serving) else {
-            return self.join(number, hello);
-        };
-        self.auth_requests.push(AuthRequest {
-            shard: self.index,
-            session: session.id,
-            ip: session.connection.remote_address().ip().to_canonical(),
-            room: hello.room.clone(),
-            name: hello.name.clone(),
-            token,
-        });
-        let deadline = self.now + patience;
-        let phase = Phase::Authenticating { deadline, hello: Box::new(hello) };
-        session.set_phase(phase, &self.stats.states);
-    }
-
-    /// Lets a session go on, or ends it, as was decided.
-    fn authenticated(&mut self, id: SessionId, result: Result<Grant, Refusal>) {
-        // It may have gone away meanwhile, or its time may be over.
-        let Some(number) = self.by_id.get(&id).copied() else { return };
-        let Some(session) = &mut self.sessions[number] else { return };
-        let Some(hello) = session.take_hello() else { return };
-        match result {
-            Ok(grant) => {
-                session.grant = grant;
-                self.join(number, hello);
-            }
-            Err(refusal) => {
-                self.session_events.push(SessionEvent::Refused {
-                    session: id,
-                    room: hello.room,
-                    ip: session.connection.remote_address().ip().to_canonical(),
-                    reason: refusal.reason,
-                });
-                let close = Close::new(refusal.code(), refusal.text);
-                self.settle(number, Err(close));
-            }
-        }
-    }
-
     /// Asks the room's home to let a session in.
-    fn join(&mut self, number: usize, hello: Hello) {
+    pub(super) fn join(&mut self, number: usize, hello: Hello) {
         if self.life != Life::Serving {
             let text = "this relay is stopping and takes nobody in; join another one";
             return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
@@ -154,7 +108,7 @@ impl Shard {
             Mail::SetMuted { room, sender_id, muted } => {
                 self.at_home(|home, out| home.set_muted(room, sender_id, muted, out));
             }
-            Mail::Authenticated { session, result } => self.authenticated(session, result),
+            Mail::Authenticated(answer) => self.authenticated(*answer),
             Mail::Admitted(admitted) => self.welcome(*admitted),
             Mail::Refused { session, code, text } => self.close_by_id(session, code, text),
             Mail::Changed(change) => {
@@ -173,7 +127,7 @@ impl Shard {
     }
 
     /// Ends the session if it is here.
-    fn close_by_id(&mut self, session: SessionId, code: CloseCode, text: String) {
+    pub(super) fn close_by_id(&mut self, session: SessionId, code: CloseCode, text: String) {
         if let Some(number) = self.by_id.get(&session).copied() {
             self.settle(number, Err(Close::new(code, text)));
         }

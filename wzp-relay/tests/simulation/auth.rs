@@ -1,13 +1,14 @@
 //! Tokens: who may join, talk and listen, and for how long, decided elsewhere
 //! and later.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Hello, notice};
 use wzp_relay::auth::{AuthRequest, Grant, Refusal};
 use wzp_relay::config::Limits;
-use wzp_relay::metrics::reason::{AuthFailReason, DropReason, EndReason};
+use wzp_relay::metrics::reason::{AuthFailReason, DropReason, EndReason, Reason};
 
 use crate::client::{Opening, hello};
 use crate::world::{Conditions, World};
@@ -24,10 +25,14 @@ fn decide(request: &AuthRequest, now: Instant) -> Option<(Duration, Result<Grant
         "yes" => (0, Ok(all)),
         "slow" => (1_900, Ok(all)),
         "too slow" => (2_100, Ok(all)),
+        "slow no" => (1_900, Err(Refusal { reason: AuthFailReason::Expired, text: String::new() })),
         "listen" => (5, Ok(Grant { publish: false, ..all })),
         "talk" => (5, Ok(Grant { listen: false, ..all })),
         "3 s" => (5, Ok(Grant { expires: Some(now + Duration::from_secs(3)), ..all })),
         "never" => return None,
+        other if let Some(micros) = other.strip_prefix("us ") => {
+            return Some((Duration::from_micros(micros.parse().unwrap()), Ok(all)));
+        }
         other => {
             let text = format!("{} may not: {other:?}", request.name);
             (5, Err(Refusal { reason: AuthFailReason::Signature, text }))
@@ -36,9 +41,18 @@ fn decide(request: &AuthRequest, now: Instant) -> Option<(Duration, Result<Grant
     Some((Duration::from_millis(after), result))
 }
 
+/// Attempts that a shard has decided about.
+fn undecided(world: &World) -> u64 {
+    world.shared.auth_stats.failures(AuthFailReason::Unavailable)
+}
+
 fn world(shards: usize) -> World {
+    seeded(23, shards)
+}
+
+fn seeded(seed: u64, shards: usize) -> World {
     let conditions = Conditions { delay: Duration::from_millis(10), ..Conditions::default() };
-    let mut world = World::new(23, shards, Limits::default(), conditions);
+    let mut world = World::new(seed, shards, Limits::default(), conditions);
     world.shared.auth.set(Some(PATIENCE));
     world.authenticator = Some(decide);
     world
@@ -87,12 +101,57 @@ fn nobody_is_in_a_room_before_the_decision_and_the_rest_goes_on() {
     }
     assert_eq!(world.closed(EndReason::AuthUnavailable), 2);
     assert_eq!(world.closed(EndReason::BadToken), 1);
+    // One comes late and one not at all; neither is told or counted twice.
+    let mut told: Vec<_> = world.refused.iter().map(|(_, reason)| *reason).collect();
+    told.sort_by_key(|reason| reason.name());
+    use AuthFailReason::{Signature, Unavailable};
+    assert_eq!(told, [Signature, Unavailable, Unavailable]);
+    assert_eq!((world.decisions, undecided(&world)), (4, 2));
+    let waited = world.shared.auth_stats.duration.reading();
+    assert_eq!(waited.counts.last(), Some(&2));
 
     let sent = world.clients[call[0]].sent;
     world.run_for(Duration::from_millis(100));
     let heard = &world.clients[call[1]].heard[&call[0]].sequences;
     assert!((0..sent).all(|sequence| heard.contains(&sequence)), "the call lost frames");
     assert_empties(world);
+}
+
+#[test]
+fn a_decision_at_the_last_moment_counts_once_on_one_side() {
+    for seed in 0..4 {
+        let mut world = seeded(seed, 2);
+        // Shards look every 2 ms, and mail takes 50 us.
+        let clients: Vec<_> =
+            (0..200).map(|n| connect(&mut world, &format!("us {}", 1_999_500 + n * 20))).collect();
+        world.run_for(Duration::from_secs(4));
+        let welcome = |number: &usize| world.clients[*number].welcome.is_some();
+        let (joined, refused): (Vec<_>, Vec<_>) = clients.into_iter().partition(welcome);
+        assert!(!joined.is_empty() && !refused.is_empty(), "{}", joined.len());
+        for number in &refused {
+            assert_eq!(world.clients[*number].close_code(), Some(CloseCode::AuthUnavailable));
+        }
+        assert_eq!(world.decisions, joined.len() as u64);
+        assert_eq!(undecided(&world), refused.len() as u64);
+        let told: BTreeSet<_> = world.refused.iter().map(|(session, _)| *session).collect();
+        assert_eq!((told.len(), world.refused.len()), (refused.len(), refused.len()));
+        assert_empties(world);
+    }
+}
+
+#[test]
+fn who_leaves_before_a_refusal_is_told_of_all_the_same() {
+    let mut world = world(1);
+    let gone = [connect(&mut world, "slow no"), connect(&mut world, "never")];
+    world.run_for(Duration::from_millis(500));
+    for number in gone {
+        world.with_client(number, |client, now| client.leave(now));
+    }
+    world.run_for(Duration::from_secs(30));
+    let told: Vec<_> = world.refused.iter().map(|(_, reason)| *reason).collect();
+    assert_eq!(told, [AuthFailReason::Expired]);
+    assert_eq!((world.decisions, undecided(&world)), (1, 0));
+    world.assert_nothing_left();
 }
 
 #[test]

@@ -16,13 +16,14 @@ use rustls::pki_types::PrivateKeyDer;
 use wzp_relay::auth::{AuthRequest, Grant, Refusal};
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{
-    DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
+    AuthFailReason, DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
 };
 use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::sessions::SessionBook;
 use wzp_relay::metrics::stats::ShardStats;
 use wzp_relay::room::SessionId;
 use wzp_relay::session::admission::{Admission, Population};
+use wzp_relay::shard::event::SessionEvent;
 use wzp_relay::shard::flow::FlowEvent;
 use wzp_relay::shard::mail::{Mail, Packet};
 use wzp_relay::shard::{Outgoing, Shard, Shared};
@@ -60,6 +61,7 @@ enum Occurrence {
     AtRelay { from: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
     AtClient { to: SocketAddr, ecn: Option<EcnCodepoint>, bytes: Vec<u8> },
     Mail { to: usize, mail: Mail },
+    Decision { request: AuthRequest, result: Result<Grant, Refusal> },
     WakeShard(usize),
     WakeClient(usize),
     Talk { client: usize, every: Duration },
@@ -76,6 +78,10 @@ pub(crate) struct World {
     shards: Vec<Shard>,
     /// Asked once [`Shared::auth`] says so.
     pub(crate) authenticator: Option<Authenticator>,
+    /// What it decided in time.
+    pub(crate) decisions: u64,
+    /// Who was not let in, as the audit log is told.
+    pub(crate) refused: Vec<(SessionId, AuthFailReason)>,
     occurrences: BTreeMap<(Instant, u64), Occurrence>,
     next_number: u64,
     by_address: HashMap<SocketAddr, usize>,
@@ -124,6 +130,7 @@ impl World {
             rooms: Arc::new(RoomCounts::new(10_000, RoomLabel::Name)),
             sessions: Arc::new(SessionBook::new(10_000)),
             auth: Arc::default(),
+            auth_stats: Arc::default(),
             hold: Duration::from_micros(seed % 4 * 1000),
             epoch: (now, SystemTime::UNIX_EPOCH),
             limits: Arc::new(limits),
@@ -138,6 +145,8 @@ impl World {
             shards: (0..shards).map(|i| Shard::new(i, shared.clone(), rng.random(), now)).collect(),
             shared,
             authenticator: None,
+            decisions: 0,
+            refused: Vec::new(),
             rng,
             occurrences: BTreeMap::new(),
             next_number: 0,
@@ -303,6 +312,14 @@ impl World {
                     self.shards[to].handle_mail(self.now, mail, &mut out);
                     shards.insert(to);
                 }
+                Occurrence::Decision { request, result } => {
+                    let (to, after) = (request.shard, self.now + MAIL_DELAY);
+                    if let Some(answer) = request.answer(result) {
+                        self.decisions += 1;
+                        let mail = Mail::Authenticated(Box::new(answer));
+                        self.schedule(after, Occurrence::Mail { to, mail });
+                    }
+                }
                 Occurrence::WakeShard(shard) => {
                     self.shard_wakes[shard] = None;
                     self.shards[shard].handle_timeouts(self.now);
@@ -354,12 +371,16 @@ impl World {
             };
             assert!(known, "a flow's events are out of order");
         }
+        for event in self.shards[index].take_session_events() {
+            if let SessionEvent::Refused { session, reason, .. } = event {
+                self.refused.push((session, reason));
+            }
+        }
         let requests: Vec<_> = self.shards[index].take_auth_requests().collect();
         for request in requests {
             let decide = self.authenticator.expect("nobody is asked who is not there");
             if let Some((after, result)) = decide(&request, self.now) {
-                let mail = Mail::Authenticated { session: request.session, result };
-                self.schedule(self.now + after, Occurrence::Mail { to: request.shard, mail });
+                self.schedule(self.now + after, Occurrence::Decision { request, result });
             }
         }
         let mail: Vec<_> = self.shards[index].take_mail().collect();

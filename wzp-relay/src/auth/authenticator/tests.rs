@@ -7,8 +7,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use wzp_testbed::service::{Answer, Service};
 
-use super::super::Token;
 use super::super::breaker::BreakerState;
+use super::super::{Decided, Grant, Refusal, Token};
 use super::*;
 use crate::config::{JwtSection, WebhookSection};
 use crate::metrics::reason::AuthFailReason;
@@ -22,12 +22,17 @@ fn request(token: &str) -> AuthRequest {
         room: "lobby".into(),
         name: "anna".into(),
         token: Token::new(token.into()),
+        decided: Decided::default(),
     }
+}
+
+async fn decide(authenticator: &Authenticator, request: AuthRequest) -> Result<Grant, Refusal> {
+    authenticator.answer(request).await.unwrap().result
 }
 
 /// Why a token is refused; `None` if it is good.
 async fn refusal(authenticator: &Authenticator, token: &str) -> Option<AuthFailReason> {
-    authenticator.decide(&request(token)).await.err().map(|refusal| refusal.reason)
+    decide(authenticator, request(token)).await.err().map(|refusal| refusal.reason)
 }
 
 fn ok(body: impl Into<String>) -> Answer {
@@ -177,7 +182,7 @@ async fn the_service_is_asked_once_for_the_same_question() {
     let authenticator = Authenticator::new(&section).unwrap();
     for _ in 0..3 {
         assert_eq!(refusal(&authenticator, "good").await, None);
-        let refused = authenticator.decide(&request("bad")).await.unwrap_err();
+        let refused = decide(&authenticator, request("bad")).await.unwrap_err();
         assert_eq!(refused.reason, AuthFailReason::Denied);
         assert!(refused.text.ends_with("unpaid"), "{}", refused.text);
     }
@@ -187,7 +192,7 @@ async fn the_service_is_asked_once_for_the_same_question() {
     let expected = json!({"token": "good", "room": "lobby", "name": "anna", "ip": "127.0.0.1"});
     assert_eq!(question, expected);
     let elsewhere = AuthRequest { room: "other".into(), ..request("good") };
-    assert!(authenticator.decide(&elsewhere).await.is_ok());
+    assert!(decide(&authenticator, elsewhere).await.is_ok());
     assert_eq!(server.asked().len(), 3, "another room is another question");
 }
 

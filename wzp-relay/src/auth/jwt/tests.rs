@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rcgen::PublicKeyData;
 use serde_json::{Value, json};
 
-use super::super::Token;
+use super::super::{Decided, Token};
 use super::*;
 use crate::room::SessionId;
 
@@ -73,6 +73,7 @@ fn decide(relay: &Jwt, token: &str) -> Result<Grant, Refusal> {
         ip: [127, 0, 0, 1].into(),
         room: "lobby".into(),
         name: "anna".into(),
+        decided: Decided::default(),
         token: Token::new(token.into()),
     };
     // Without a key set to fetch nothing waits.
