@@ -1,11 +1,14 @@
 //! What of the relay's life is in the audit log, and in which words. docs/logging.md
 //! has the form of a record.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use wzp_telemetry::audit::{Audit, AuditError, Outcome, User};
 use wzp_telemetry::settings::AuditEvent;
 
 use crate::admin::operator::Action;
+use crate::auth::authenticator::KeyChange;
 use crate::metrics::reason::Reason;
 use crate::shard::event::SessionEvent;
 
@@ -55,6 +58,23 @@ pub fn action(audit: &Audit, action: &Action) -> Result<(), AuditError> {
     }
     let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
     audit.record(kind, &user, outcome, &details)
+}
+
+/// What a record tells of other keys for tokens.
+pub fn token_keys(change: &KeyChange) -> Value {
+    let ids = |keys: &BTreeSet<String>| Vec::from_iter(keys.iter().map(String::as_str)).join(", ");
+    json!({
+        "what": "token_keys",
+        "old_key_id": ids(&change.old),
+        "new_key_id": ids(&change.new),
+        "token_keys_added": change.added(),
+        "token_keys_removed": change.removed(),
+    })
+}
+
+/// Has it written that a key set which was fetched has other keys. Never waits.
+pub fn fetched_keys(audit: &Audit, change: &KeyChange) {
+    audit.note(AuditEvent::KeyRotation, &User::Program, Outcome::Success, &token_keys(change));
 }
 
 /// Writes that the relay has started or is about to end.

@@ -1,6 +1,6 @@
 //! The relay daemon: command line, configuration, run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -32,9 +32,12 @@ fn run(cli: Cli) -> Result<()> {
     }
     let config = Config::load(&cli)?;
     match cli.command.clone() {
-        Some(Command::Audit(AuditCommand::Verify { file })) => {
-            let own = || config.relay.state_dir.join(AUDIT_FILE);
-            verify(&file.or(config.audit.file.clone()).unwrap_or_else(own))
+        Some(Command::Audit(AuditCommand::Verify { mut files })) => {
+            if files.is_empty() {
+                let own = || config.relay.state_dir.join(AUDIT_FILE);
+                files.push(config.audit.file.unwrap_or_else(own));
+            }
+            verify(&files)
         }
         Some(Command::Config(_) | Command::Ctl { .. }) | None => relay(cli, config),
     }
@@ -76,14 +79,26 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
 }
 
 /// Says that an audit log is intact, or fails with its first bad line.
-fn verify(path: &Path) -> Result<()> {
-    let Verified { records, first, last, previous, last_hash } = audit::verify(path)?;
-    if records == 0 {
+fn verify(files: &[PathBuf]) -> Result<()> {
+    let found = audit::verify_in_order(files)?;
+    if files.len() > 1 {
+        for (file, Verified { records, .. }) in files.iter().zip(&found) {
+            println!("{}: {records} records", file.display());
+        }
+    }
+    let mut filled = found.iter().filter(|file| file.records > 0);
+    let Some(oldest) = filled.next() else {
         println!("no records");
         return Ok(());
+    };
+    let newest = filled.next_back().unwrap_or(oldest);
+    let records: u64 = found.iter().map(|file| file.records).sum();
+    println!("{records} records, from {} to {}, chain intact", oldest.first, newest.last);
+    if oldest.begins_chain() {
+        println!("begins the chain");
+    } else {
+        println!("continues {}, the last hash of an older file", oldest.previous);
     }
-    println!("{records} records, from {first} to {last}, chain intact");
-    println!("continues {previous}");
-    println!("last hash {last_hash}");
+    println!("last hash {}", newest.last_hash);
     Ok(())
 }

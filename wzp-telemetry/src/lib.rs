@@ -9,6 +9,7 @@
 //! * [`trace`]: what a handshake or a reload consists of, sent by OTLP
 
 pub mod audit;
+mod bucket;
 mod flight;
 pub mod health;
 pub mod http;

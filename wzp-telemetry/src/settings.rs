@@ -206,7 +206,7 @@ impl Default for Tracing {
 }
 
 /// The audit log.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Whether there is one.
@@ -217,6 +217,17 @@ pub struct Audit {
     /// The events that are written; without it all.
     #[schemars(example = ["config_change", "admin_action", "lifecycle"])]
     pub events: Option<Vec<AuditEvent>>,
+    /// Most records of `auth_failure` a minute, and at once: strangers can cause
+    /// them. How many were left out, the log tells once a minute
+    /// (`wzp_relay_audit_records_lost_total{reason="limit"}`).
+    pub auth_failures_per_minute: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // 40 MB a day at the most.
+        Self { enabled: false, file: None, events: None, auth_failures_per_minute: 60 }
+    }
 }
 
 /// What an audit log tells of.

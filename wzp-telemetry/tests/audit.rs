@@ -5,14 +5,16 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wzp_telemetry::audit::{Audit, AuditError, Outcome, User, VerifyError, verify};
+use wzp_telemetry::audit::{
+    Audit, AuditError, Outcome, User, Verified, VerifyError, verify, verify_in_order,
+};
 use wzp_telemetry::settings::{self, AuditEvent};
 
 fn settings() -> settings::Audit {
@@ -147,6 +149,123 @@ fn a_new_file_continues_the_one_that_was_moved_away() {
     let first = &lines(&path)[0];
     assert_eq!((&first["event"], &first["sequence"]), (&json!("lifecycle"), &json!(4)));
     assert_eq!(first["details"]["continues"], old.last_hash);
+}
+
+#[test]
+fn a_new_file_has_one_writer_too_and_the_old_one_goes_on_until_it_is_had() {
+    let (folder, path) = place();
+    let audit = start(&path);
+    record(&audit, 1).unwrap();
+    fs::rename(&path, folder.path().join("archive.log")).unwrap();
+    let other = start(&path);
+    let refused = audit.reopen();
+    assert!(matches!(refused, Err(AuditError::Taken { .. })), "{refused:?}");
+    record(&audit, 2).unwrap();
+    drop(other);
+    audit.reopen().unwrap();
+    record(&audit, 3).unwrap();
+    let verified = verify_in_order(&[folder.path().join("archive.log"), path]).unwrap();
+    assert_eq!(verified.iter().map(|file| file.records).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[test]
+fn files_that_were_moved_away_while_records_come_are_one_chain_without_a_gap() {
+    let (folder, path) = place();
+    let audit = start(&path);
+    let archive = |number| folder.path().join(format!("archive-{number}.log"));
+    std::thread::scope(|scope| {
+        let (audit, path) = (&audit, &path);
+        scope.spawn(move || {
+            for number in 0..20 {
+                fs::rename(path, archive(number)).unwrap();
+                audit.reopen().unwrap();
+            }
+        });
+        for n in 0..2000 {
+            audit.note(AuditEvent::SessionEnd, &User::Program, Outcome::Success, &json!({"n": n}));
+        }
+        record(audit, 2000).unwrap();
+    });
+    drop(audit);
+    let files: Vec<_> = (0..20).map(archive).chain([path]).collect();
+    let verified = verify_in_order(&files).unwrap();
+    assert!(verified[0].records == 0 || verified[0].begins_chain());
+    let records = files.iter().flat_map(|file| lines(file));
+    let numbers: Vec<_> = records.filter_map(|line| line["details"]["n"].as_u64()).collect();
+    assert_eq!(numbers, (0..=2000).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_are_one_chain_only_in_their_order_and_without_a_gap() {
+    let (folder, path) = place();
+    let audit = start(&path);
+    let [first, second] = ["1.log", "2.log"].map(|name| folder.path().join(name));
+    for archive in [&first, &second] {
+        record(&audit, 1).unwrap();
+        fs::rename(&path, archive).unwrap();
+        audit.reopen().unwrap();
+    }
+    record(&audit, 1).unwrap();
+    drop(audit);
+    let cut = folder.path().join("cut.log");
+    let text = fs::read_to_string(&second).unwrap();
+    fs::write(&cut, text.split_inclusive('\n').next().unwrap()).unwrap();
+    let empty = folder.path().join("empty.log");
+    fs::write(&empty, "").unwrap();
+    let anew = folder.path().join("anew.log");
+    record(&start(&anew), 1).unwrap();
+
+    let files = |paths: &[&PathBuf]| paths.iter().map(|path| (*path).clone()).collect::<Vec<_>>();
+    for good in [&[&first, &second, &path][..], &[&second, &path], &[&first, &empty, &second]] {
+        let verified = verify_in_order(&files(good)).unwrap();
+        let links = verified.iter().filter(|file| file.records > 0);
+        let links: Vec<_> =
+            links.map(|Verified { previous, last_hash, .. }| (previous, last_hash)).collect();
+        assert!(links.windows(2).all(|pair| pair[0].1 == pair[1].0), "{links:?}");
+    }
+    for (bad, at, why) in [
+        (&[&first, &path][..], &path, "does not continue"),
+        (&[&second, &first], &first, "new chain"),
+        (&[&first, &cut, &path], &path, "does not continue"),
+        (&[&path, &path], &path, "does not continue"),
+        (&[&path, &anew], &anew, "new chain"),
+    ] {
+        let error = verify_in_order(&files(bad)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}, line 1: ", at.display())), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_file_tells_how_many_failures_were_left_out_of_it() {
+    let (folder, path) = place();
+    let settings = settings::Audit { auth_failures_per_minute: 3, ..settings() };
+    let audit = Audit::start(&settings, &path).unwrap();
+    let fail = |n: u64| {
+        audit.note(AuditEvent::AuthFailure, &User::Program, Outcome::Failure, &json!({ "n": n }));
+    };
+    (0..10).for_each(fail);
+    // Nothing else has a limit.
+    (0..10).for_each(|n| record(&audit, n).unwrap());
+    let archive = folder.path().join("archive.log");
+    fs::rename(&path, &archive).unwrap();
+    audit.reopen().unwrap();
+    let failures = |path: &Path| {
+        let lines = lines(path).into_iter().filter(|line| line["event"] == "auth_failure");
+        lines.map(|line| line["details"].clone()).collect::<Vec<_>>()
+    };
+    let told =
+        |count| json!({"left_out": count, "reason": "more than audit.auth_failures_per_minute"});
+    let expected = [json!({"n": 0}), json!({"n": 1}), json!({"n": 2}), told(7)];
+    assert_eq!(failures(&archive), expected);
+    assert_eq!((audit.counts().left_out, audit.counts().lost), (7, 0));
+
+    fail(10);
+    audit.apply(&settings::Audit { auth_failures_per_minute: 1_000_000, ..settings });
+    fail(11);
+    drop(audit);
+    assert_eq!(failures(&path), [json!({"n": 11}), told(1)]);
+    verify_in_order(&[archive, path]).unwrap();
 }
 
 #[test]
@@ -338,18 +457,51 @@ fn recorder() {
     }
 }
 
+fn start_recorder(path: &Path, first: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "recorder", "--ignored", "--nocapture", "--quiet"])
+        .env("AUDIT_KILL_FILE", path)
+        .env("AUDIT_KILL_FIRST", first.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_kill_after_the_file_was_moved_away_leaves_it_whole_and_the_next_one_begins_a_chain() {
+    let (folder, path) = place();
+    let mut recorder = start_recorder(&path, 1);
+    let said = BufReader::new(recorder.stdout.take().unwrap());
+    let mut numbers =
+        said.lines().map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok());
+    numbers.next().unwrap();
+    let archive = folder.path().join("archive.log");
+    fs::rename(&path, &archive).unwrap();
+    // What is recorded now is in the file that was moved.
+    let last = numbers.nth(9).unwrap();
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    let last = numbers.last().unwrap_or(last);
+    assert!(!path.exists());
+
+    let audit = start(&path);
+    record(&audit, 0).unwrap();
+    let [next, begun] = [&path, &archive].map(|path| verify(path));
+    assert!(next.as_ref().unwrap().begins_chain());
+    // The kill may have cut its last line short, which was not said to be recorded.
+    match begun {
+        Ok(found) => assert!(found.records >= last && found.begins_chain()),
+        Err(VerifyError::Tampered { line, .. }) => assert!(line > last),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[test]
 fn no_record_is_lost_by_a_kill_and_the_chain_holds() {
     let (_folder, path) = place();
     let mut next = 1;
     for round in 0..30_u64 {
-        let mut recorder = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "recorder", "--ignored", "--nocapture", "--quiet"])
-            .env("AUDIT_KILL_FILE", &path)
-            .env("AUDIT_KILL_FIRST", next.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut recorder = start_recorder(&path, next);
         let said = BufReader::new(recorder.stdout.take().unwrap());
         let mut numbers =
             said.lines().map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok());

@@ -17,7 +17,7 @@ use wzp_telemetry::trace::{KeyValue, finished};
 use super::drain::{Drain, DrainError, Draining, Signalled, Then};
 use super::lists::{DrainStatus, RoomRow, SessionRow, Status};
 use super::operator::{Action, Operator};
-use super::reload::{CurrentIdentity, Reloaded};
+use super::reload::{CurrentIdentity, Keys, Reloaded};
 use super::systemd;
 use crate::audit;
 use crate::auth::authenticator::Authenticator;
@@ -253,16 +253,25 @@ impl Control {
         let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let _span = debug_span!("reload").entered();
         systemd::reloading();
+        // Whoever moved it away needs a new one whatever the configuration says.
+        if let Err(error) = self.sources.audit.reopen() {
+            warn!(%error, "the audit log goes on in the old file");
+        }
         let result = self.read_anew();
         systemd::ready();
         match &result {
-            Ok(reloaded) => {
+            Ok((reloaded, token_keys)) => {
                 self.sources.reloads.succeeded(reloaded.waiting.len());
                 let details = json!({"changes": reloaded.changes, "waiting": reloaded.waiting});
                 self.report(by, "reload", details, Ok(()));
-                if reloaded.rotates_keys() {
-                    let details = serde_json::to_value(&reloaded.keys).unwrap_or_default();
+                let Keys { old_key_id, new_key_id, expires, .. } = &reloaded.keys;
+                if old_key_id != new_key_id {
+                    let details = json!({"what": "certificate", "old_key_id": old_key_id,
+                                         "new_key_id": new_key_id, "expires": expires});
                     self.report(by, "key_rotation", details, Ok(()));
+                }
+                if token_keys.is_any() {
+                    self.report(by, "key_rotation", audit::token_keys(token_keys), Ok(()));
                 }
             }
             Err(error) => {
@@ -270,7 +279,7 @@ impl Control {
                 self.report(by, "reload", json!({}), Err(format!("{error:#}")));
             }
         }
-        result
+        result.map(|(reloaded, _)| reloaded)
     }
 
     /// Writes to the log and the audit log what somebody had the relay do.

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use quinn_proto::ServerConfig;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 use wzp_transport::identity::{Fingerprint, Identity, IdentityError};
 use wzp_transport::parameters;
 
 use super::control::Control;
+use crate::auth::authenticator::KeyChange;
 use crate::config::{Applies, Change, Config, Limits, RelaySection};
 use crate::net::mailbox::Postbox;
 use crate::shard::mail::Mail;
@@ -39,14 +39,6 @@ pub struct Keys {
     pub token_keys_added: Vec<String>,
     /// Those that they may not any more.
     pub token_keys_removed: Vec<String>,
-}
-
-impl Reloaded {
-    /// Whether a key is another one than before.
-    pub fn rotates_keys(&self) -> bool {
-        let Keys { old_key_id, new_key_id, token_keys_added, token_keys_removed, .. } = &self.keys;
-        old_key_id != new_key_id || !token_keys_added.is_empty() || !token_keys_removed.is_empty()
-    }
 }
 
 /// An identity that was read and is not used yet.
@@ -132,7 +124,7 @@ impl CurrentIdentity {
 impl Control {
     /// Takes on what can be taken on at once, or nothing: whatever can fail comes
     /// before the first change that stays.
-    pub(super) fn read_anew(&self) -> Result<Reloaded> {
+    pub(super) fn read_anew(&self) -> Result<(Reloaded, KeyChange)> {
         let old = self.config();
         let wanted = Config::load(&self.cli)?;
         let changes = Change::between(&old, &wanted);
@@ -149,25 +141,23 @@ impl Control {
         self.sources.rooms.set_max_series(new.metrics.max_room_series);
         self.sources.sessions.set_max_series(new.metrics.max_session_series);
         self.sources.audit.apply(&new.audit);
-        if let Err(error) = self.sources.audit.reopen() {
-            warn!(%error, "the audit log goes on in the old file");
-        }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
 
         let (waiting, taken): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.applies == Applies::Restart);
         let told = |changes: Vec<Change>| changes.iter().map(ToString::to_string).collect();
-        Ok(Reloaded {
+        let reloaded = Reloaded {
             changes: told(taken),
             waiting: told(waiting),
             keys: Keys {
                 old_key_id,
                 new_key_id,
                 expires: self.identity.expires().load(Ordering::Relaxed),
-                token_keys_added: tokens.added,
-                token_keys_removed: tokens.removed,
+                token_keys_added: tokens.added(),
+                token_keys_removed: tokens.removed(),
             },
-        })
+        };
+        Ok((reloaded, tokens))
     }
 }
 

@@ -89,7 +89,8 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     let admin = socket::bind(&config.relay.admin_socket())?;
     let kernel = start_kernel(&config, listening)?;
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
-    let authenticator = Arc::new(Authenticator::new(&config.auth).context("[auth]")?);
+    let authenticator = Authenticator::new(&config.auth, audit.clone());
+    let authenticator = Arc::new(authenticator.context("[auth]")?);
     let (auth, requests) = queue(authenticator.stats());
     let shared = shared(&config, &identity, &authenticator, count, started);
     let mut shards =

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use hyper::Uri;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use wzp_telemetry::audit::Audit;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
 use super::jwks::Jwks;
 use super::jwt::Jwt;
-pub use super::keys::KeyError;
 use super::keys::KeySet;
+pub use super::keys::{KeyChange, KeyError};
 use super::stats::AuthStats;
 use super::webhook::Webhook;
 use super::{Answer, AuthRequest, Grant, Patience};
@@ -40,16 +41,6 @@ pub enum AuthError {
     Url(&'static str),
 }
 
-/// Which signing keys a reload brought and took, by what they are known by: the
-/// `kid`, or a hash of a key that has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyChange {
-    /// Those that are new.
-    pub added: Vec<String>,
-    /// Those that are gone.
-    pub removed: Vec<String>,
-}
-
 /// Settings that are ready and not in force yet.
 #[derive(Debug)]
 pub struct NextMethod {
@@ -63,6 +54,7 @@ pub struct Authenticator {
     method: ArcSwap<Method>,
     patience: Arc<Patience>,
     stats: Arc<AuthStats>,
+    audit: Audit,
 }
 
 #[derive(Debug)]
@@ -73,16 +65,17 @@ enum Method {
 }
 
 impl Authenticator {
-    /// As the section says. Needs the runtime that [`Self::serve`] runs on.
+    /// As the section says; `audit` has which keys were fetched. Needs the runtime
+    /// that [`Self::serve`] runs on.
     ///
     /// # Errors
     /// Any [`AuthError`].
-    pub fn new(section: &AuthSection) -> Result<Self, AuthError> {
+    pub fn new(section: &AuthSection, audit: Audit) -> Result<Self, AuthError> {
         let stats = Arc::default();
-        let method = Method::new(section, None, &stats)?;
+        let method = Method::new(section, None, &stats, &audit)?;
         let patience = Arc::<Patience>::default();
         patience.set(patience_for(section));
-        Ok(Self { method: ArcSwap::from_pointee(method), patience, stats })
+        Ok(Self { method: ArcSwap::from_pointee(method), patience, stats, audit })
     }
 
     /// For the shards: whether they have to ask.
@@ -101,7 +94,7 @@ impl Authenticator {
     /// # Errors
     /// Any [`AuthError`].
     pub fn prepare(&self, section: &AuthSection) -> Result<NextMethod, AuthError> {
-        let method = Method::new(section, Some(&self.method.load()), &self.stats)?;
+        let method = Method::new(section, Some(&self.method.load()), &self.stats, &self.audit)?;
         Ok(NextMethod { method, patience: patience_for(section) })
     }
 
@@ -111,10 +104,7 @@ impl Authenticator {
         let new = method.key_ids();
         let old = self.method.swap(Arc::new(method)).key_ids();
         self.patience.set(patience);
-        KeyChange {
-            added: new.difference(&old).cloned().collect(),
-            removed: old.difference(&new).cloned().collect(),
-        }
+        KeyChange { old, new }
     }
 
     /// Answers requests, several at a time, for as long as there are shards.
@@ -152,6 +142,7 @@ impl Method {
         section: &AuthSection,
         before: Option<&Self>,
         stats: &Arc<AuthStats>,
+        audit: &Audit,
     ) -> Result<Self, AuthError> {
         match section.mode {
             AuthMode::None => Ok(Self::None),
@@ -162,7 +153,8 @@ impl Method {
                     Some(url) => {
                         let url = parse("auth.jwt.jwks_url", url)?;
                         let kept = before.and_then(|before| before.keys_of(&url));
-                        Some(Jwks::start(&url, rules, kept.unwrap_or_default(), stats.clone())?)
+                        let kept = kept.unwrap_or_default();
+                        Some(Jwks::start(&url, rules, kept, stats.clone(), audit.clone())?)
                     }
                     None => None,
                 };

@@ -13,11 +13,13 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
+use wzp_telemetry::audit::Audit;
 use wzp_transport::trust::TrustError;
 
 use super::http::HttpClient;
-use super::keys::KeySet;
+use super::keys::{KeyChange, KeySet};
 use super::stats::AuthStats;
+use crate::audit;
 use crate::config::JwtSection;
 
 /// Longest key set, in bytes: a hundred RSA keys.
@@ -52,6 +54,7 @@ struct Source {
     /// the set is fetched, for whatever reason.
     asked: Mutex<Option<Instant>>,
     stats: Arc<AuthStats>,
+    audit: Audit,
 }
 
 impl Jwks {
@@ -61,6 +64,7 @@ impl Jwks {
         rules: &JwtSection,
         keys: Arc<KeySet>,
         stats: Arc<AuthStats>,
+        audit: Audit,
     ) -> Result<Self, TrustError> {
         let source = Arc::new(Source {
             url: url.clone(),
@@ -70,6 +74,7 @@ impl Jwks {
             failing: AtomicBool::new(false),
             asked: Mutex::default(),
             stats,
+            audit,
         });
         let refreshing = tokio::spawn(source.clone().keep_fresh()).abort_handle();
         Ok(Self { source, refreshing })
@@ -127,14 +132,15 @@ impl Source {
         let was_failing = self.failing.swap(fetched.is_err(), Ordering::Relaxed);
         match fetched {
             Ok((keys, pause)) => {
-                let (old, new) = (before.ids(), keys.ids());
-                if old != new {
-                    info!(url = %self.url, keys = ?new, "signing keys changed");
+                let change = KeyChange { old: before.ids(), new: keys.ids() };
+                self.keys.store(Arc::new(keys));
+                if change.is_any() {
+                    info!(url = %self.url, keys = ?change.new, "signing keys changed");
+                    audit::fetched_keys(&self.audit, &change);
                 }
                 if was_failing {
                     info!(url = %self.url, "signing keys can be fetched again");
                 }
-                self.keys.store(Arc::new(keys));
                 pause
             }
             Err(reason) => {

@@ -117,8 +117,8 @@ pub enum Command {
 pub enum AuditCommand {
     /// Check that no record was changed, deleted, added or moved
     Verify {
-        /// The file; without it the relay's own
-        file: Option<PathBuf>,
+        /// The files, the oldest first; without any the relay's own
+        files: Vec<PathBuf>,
     },
 }
 

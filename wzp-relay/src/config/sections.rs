@@ -18,11 +18,12 @@ pub const MAX_SHARDS: usize = wzp_common::steering::MAX_SHARDS as usize;
 const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 
 /// The bounds of what these sections and the shared ones set.
-pub(super) const RANGES: [(&str, Range); 6] = [
+pub(super) const RANGES: [(&str, Range); 7] = [
     ("relay.shards", Range::Number(0, MAX_SHARDS as u64)),
     ("relay.drain_timeout", Range::Time(Duration::ZERO, Duration::from_secs(24 * 3600))),
     ("logging.max_size", Range::Size(1024)),
     ("tracing.sample_rate", Range::Share),
+    ("audit.auth_failures_per_minute", Range::Number(1, 1_000_000)),
     ("ebpf.slots", Range::Number(1, wzp_common::flow::MAX_CAPACITY as u64)),
     ("forward.bundle_window", Range::Time(Duration::ZERO, MAX_BUNDLE_WINDOW)),
 ];

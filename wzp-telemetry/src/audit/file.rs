@@ -67,13 +67,13 @@ impl AuditFile {
     pub(super) fn begin_anew(&mut self) -> Result<(), AuditError> {
         let file = open(&self.path)?;
         let refused = |error| AuditError::Open { path: self.path.clone(), error };
-        if file.metadata().map_err(refused)?.len() == 0 {
-            self.file = file;
-            return Ok(());
-        }
-        // One with records in it has a chain of its own. Its lock is taken again.
-        drop(file);
-        *self = Self::open(&self.path)?;
+        *self = if file.metadata().map_err(refused)?.len() == 0 {
+            Self { path: self.path.clone(), file, last: self.last.clone() }
+        } else {
+            // One with records in it has a chain of its own. Its lock is taken again.
+            drop(file);
+            Self::open(&self.path)?
+        };
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Nothing is lost silently. A record is on the disk when [`Audit::record`]
 //! returns Ok. [`Audit::note`] never waits; if the disk does not take records
-//! for so long that [`CAPACITY`] is reached, the file itself will tell how many
-//! were lost.
+//! for so long that [`CAPACITY`] is reached, or strangers cause more of them than
+//! the settings allow, the file itself will tell how many are not in it.
 
 mod file;
 mod record;
@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::bucket::Bucket;
 use crate::settings::{self, AuditEvent};
 use file::AuditFile;
 use record::Entry;
@@ -28,11 +29,14 @@ use writer::{Order, Queue};
 
 pub use record::Outcome;
 pub use user::User;
-pub use verify::{Verified, VerifyError, verify};
+pub use verify::{Verified, VerifyError, verify, verify_in_order};
 pub use writer::CAPACITY;
 
 /// How long [`Audit::record`] waits for the disk, and the end of the program.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the file tells how many records were left out.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The program's audit log, or none. Clones are the same log; what was noted is
 /// written when the last one is dropped.
@@ -46,6 +50,7 @@ struct Shared {
     queue: Queue,
     /// A bit for each event that is written.
     events: AtomicU32,
+    auth_failures: Bucket,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -106,6 +111,8 @@ pub struct AuditCounts {
     pub records: u64,
     /// Lost, because too many waited for the disk.
     pub lost: u64,
+    /// Left out, because strangers caused too many.
+    pub left_out: u64,
     /// Times the disk did not take what was to be written.
     pub errors: u64,
 }
@@ -121,9 +128,13 @@ impl Audit {
             return Ok(Self::default());
         }
         let file = AuditFile::open(settings.file.as_deref().unwrap_or(default))?;
-        let (queue, ended) = writer::start(file)?;
-        let events = AtomicU32::new(mask(settings));
-        let shared = Shared { queue, events, ended: Mutex::new(ended) };
+        let (queue, ended) = writer::start(file, MINUTE)?;
+        let shared = Shared {
+            queue,
+            events: AtomicU32::new(mask(settings)),
+            auth_failures: Bucket::new(MINUTE.as_nanos() as u64, failures(settings)),
+            ended: Mutex::new(ended),
+        };
         Ok(Self { shared: Some(Arc::new(shared)) })
     }
 
@@ -149,18 +160,23 @@ impl Audit {
         answered.recv_timeout(PATIENCE).unwrap_or(Err(AuditError::Slow))
     }
 
-    /// Has a record written soon, in the order of the calls. Never waits.
+    /// Has a record written soon, in the order of the calls, unless there are more
+    /// of the kind than the settings allow. Never waits.
     pub fn note(&self, event: AuditEvent, user: &User, outcome: Outcome, details: &Value) {
         if let Some(shared) = self.wanting(event) {
+            if event == AuditEvent::AuthFailure && !shared.auth_failures.take() {
+                return shared.queue.leave_out();
+            }
             shared.queue.put(Entry::new(SystemTime::now(), event, user, outcome, details), None);
         }
     }
 
-    /// Takes on another choice of events. The rest of the settings is for the
-    /// next start.
+    /// Takes on another choice of events and another limit. The rest of the
+    /// settings is for the next start.
     pub fn apply(&self, settings: &settings::Audit) {
         if let Some(shared) = &self.shared {
             shared.events.store(mask(settings), Ordering::Relaxed);
+            shared.auth_failures.set_tokens(failures(settings));
         }
     }
 
@@ -205,6 +221,10 @@ impl Drop for Shared {
 fn mask(settings: &settings::Audit) -> u32 {
     let chosen = |events: &Vec<_>| events.iter().fold(0, |mask, event| mask | bit(*event));
     settings.events.as_ref().map_or(u32::MAX, chosen)
+}
+
+fn failures(settings: &settings::Audit) -> u64 {
+    settings.auth_failures_per_minute.max(1).into()
 }
 
 fn bit(event: AuditEvent) -> u32 {

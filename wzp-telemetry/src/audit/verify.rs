@@ -1,4 +1,4 @@
-//! Checking an audit log from its first line to its last.
+//! Checking an audit log from its first line to its last, over all of its files.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -20,6 +20,13 @@ pub struct Verified {
     /// The hash of the last record, which stands for the whole file. Who keeps it
     /// elsewhere can tell later that no record was cut off.
     pub last_hash: String,
+}
+
+impl Verified {
+    /// Whether it continues no older file.
+    pub fn begins_chain(&self) -> bool {
+        self.previous == record::origin().hash
+    }
 }
 
 /// Why an audit log is not intact, or not known to be.
@@ -46,39 +53,62 @@ pub enum VerifyError {
 }
 
 /// Checks every record and the chain that they form. A file of any size is read
-/// line by line.
+/// line by line. It may continue another one.
 ///
 /// # Errors
 /// The first line that is not as it was written, or that the file cannot be read.
 pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
+    read(path, &mut None)
+}
+
+/// The same for files of which each continues the one before.
+///
+/// # Errors
+/// Those of [`verify`], or that a file does not.
+pub fn verify_in_order(paths: &[PathBuf]) -> Result<Vec<Verified>, VerifyError> {
+    let mut before = None;
+    paths.iter().map(|path| read(path, &mut before)).collect()
+}
+
+/// Checks a file that begins after `before`, and leaves there where it ends.
+fn read(path: &Path, before: &mut Option<Place>) -> Result<Verified, VerifyError> {
     let unreadable = |error| VerifyError::Read { path: path.to_owned(), error };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut found = Verified::default();
-    let mut before: Option<Place> = None;
     let mut line = Vec::new();
     while file.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
         let number = found.records + 1;
         let tampered = |why| VerifyError::Tampered { path: path.to_owned(), line: number, why };
-        let place = check(&line, before.as_ref()).map_err(tampered)?;
-        if before.is_none() {
+        let place = check(&line, before.as_ref(), number == 1).map_err(tampered)?;
+        if number == 1 {
             found.first.clone_from(&place.timestamp);
             found.previous.clone_from(&place.previous);
         }
         found.records = number;
-        before = Some(place);
+        *before = Some(place);
         line.clear();
     }
-    if let Some(last) = before {
-        found.last = last.timestamp;
-        found.last_hash = last.hash;
+    if let Some(last) = before.as_ref().filter(|_| found.records > 0) {
+        found.last.clone_from(&last.timestamp);
+        found.last_hash.clone_from(&last.hash);
     }
     Ok(found)
 }
 
-fn check(line: &[u8], before: Option<&Place>) -> Result<Place, String> {
+fn check(line: &[u8], before: Option<&Place>, is_first: bool) -> Result<Place, String> {
     let line = line.strip_suffix(b"\n").ok_or("it has no end: cut off, or being written")?;
     let place = record::check(line)?;
     match before {
+        Some(_) if is_first && place.previous == record::origin().hash => {
+            Err("it begins a new chain, as a relay does that finds no file when it starts; \
+                 verify the files from here on by themselves"
+                .into())
+        }
+        Some(before) if is_first && before.hash != place.previous => {
+            Err("it does not continue the file before: they are not in order, or one is missing \
+                 between them, or records at the end of the other"
+                .into())
+        }
         Some(before) if before.hash != place.previous => {
             Err("it does not continue the line before: a record was deleted, added or moved".into())
         }

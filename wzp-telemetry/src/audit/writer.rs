@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tracing::{error, info};
@@ -25,6 +25,8 @@ pub(super) type Answer = SyncSender<Result<(), AuditError>>;
 /// What the writer is told.
 pub(super) enum Order {
     Record(Entry, Option<Answer>),
+    /// Records are left out from now on.
+    LeftOut,
     Reopen(Answer),
     End,
 }
@@ -36,6 +38,9 @@ struct State {
     records: AtomicU64,
     errors: AtomicU64,
     lost: AtomicU64,
+    left_out: AtomicU64,
+    /// Those of them that the file does not tell of yet.
+    untold: AtomicU64,
 }
 
 /// The end that records are put in.
@@ -60,6 +65,14 @@ impl Queue {
         true
     }
 
+    /// Counts a record that is not to be written.
+    pub(super) fn leave_out(&self) {
+        self.state.left_out.fetch_add(1, Ordering::Relaxed);
+        if self.state.untold.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.tell(Order::LeftOut);
+        }
+    }
+
     pub(super) fn tell(&self, order: Order) {
         // The writer ends last.
         let _ = self.orders.send(order);
@@ -71,17 +84,29 @@ impl Queue {
 
     pub(super) fn counts(&self) -> AuditCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let State { records, lost, errors, .. } = &*self.state;
-        AuditCounts { records: read(records), lost: read(lost), errors: read(errors) }
+        let State { records, lost, left_out, errors, .. } = &*self.state;
+        AuditCounts {
+            records: read(records),
+            lost: read(lost),
+            left_out: read(left_out),
+            errors: read(errors),
+        }
     }
 }
 
-pub(super) fn start(file: AuditFile) -> Result<(Queue, Receiver<()>), AuditError> {
+/// Starts the thread, which tells every `pause` what was left out.
+pub(super) fn start(file: AuditFile, pause: Duration) -> Result<(Queue, Receiver<()>), AuditError> {
     let (orders, given) = channel();
     let (end, ended) = sync_channel(1);
     let state = Arc::new(State::default());
-    let mut writer =
-        Writer { file, state: state.clone(), waiting: VecDeque::new(), lost_written: 0 };
+    let mut writer = Writer {
+        file,
+        state: state.clone(),
+        waiting: VecDeque::new(),
+        lost_written: 0,
+        pause,
+        tell_at: None,
+    };
     thread::Builder::new()
         .name("audit".into())
         .spawn(move || {
@@ -99,27 +124,37 @@ struct Writer {
     waiting: VecDeque<(Entry, Option<Answer>)>,
     /// Of the records that were lost, those that the file tells of.
     lost_written: u64,
+    pause: Duration,
+    /// When the file is to tell how many records were left out.
+    tell_at: Option<Instant>,
 }
 
 impl Writer {
     fn run(&mut self, orders: &Receiver<Order>) {
         loop {
-            let first = if self.waiting.is_empty() {
-                orders.recv().map_err(Into::into)
-            } else {
-                orders.recv_timeout(RETRY)
+            let retry = (!self.waiting.is_empty()).then_some(RETRY);
+            let tell = self.tell_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let first = match retry.into_iter().chain(tell).min() {
+                None => orders.recv().map_err(Into::into),
+                Some(time) => orders.recv_timeout(time),
             };
             let mut end = matches!(first, Err(RecvTimeoutError::Disconnected));
             let mut reopen = None;
             for order in first.into_iter().chain(orders.try_iter()) {
                 match order {
                     Order::Record(entry, answer) => self.waiting.push_back((entry, answer)),
+                    Order::LeftOut => self.tell_at = Some(Instant::now() + self.pause),
                     Order::Reopen(answer) => {
                         reopen = Some(answer);
                         break;
                     }
                     Order::End => end = true,
                 }
+            }
+            // Each file tells of its own time.
+            let is_last = end || reopen.is_some();
+            if self.tell_at.is_some_and(|at| is_last || at <= Instant::now()) {
+                self.tell_left_out();
             }
             self.commit();
             if let Some(answer) = reopen {
@@ -139,6 +174,16 @@ impl Writer {
         }
     }
 
+    fn tell_left_out(&mut self) {
+        self.tell_at = None;
+        let count = self.state.untold.swap(0, Ordering::Relaxed);
+        let details =
+            json!({"left_out": count, "reason": "more than audit.auth_failures_per_minute"});
+        let entry = own(AuditEvent::AuthFailure, Outcome::Failure, &details);
+        self.state.waiting.fetch_add(entry.len(), Ordering::Relaxed);
+        self.waiting.push_back((entry, None));
+    }
+
     /// Writes all that waits, with one wait for the disk.
     fn commit(&mut self) {
         if self.file.is_deleted() {
@@ -155,7 +200,7 @@ impl Writer {
         let told = (untold > 0).then(|| {
             let details =
                 json!({"lost": untold, "reason": "the disk did not take records in time"});
-            own(Outcome::Failure, &details)
+            own(AuditEvent::Lifecycle, Outcome::Failure, &details)
         });
         let entries = self.waiting.iter().map(|(entry, _)| entry).chain(&told);
         match self.file.append(entries) {
@@ -202,8 +247,9 @@ impl Writer {
     fn begin_anew(&mut self, why: &str) -> Result<(), AuditError> {
         let before = self.file.last_hash().to_owned();
         self.file.begin_anew()?;
+        info!(reason = why, continues = before, "the audit log goes on in a new file");
         let details = json!({"continues": before, "reason": why});
-        let entry = own(Outcome::Success, &details);
+        let entry = own(AuditEvent::Lifecycle, Outcome::Success, &details);
         self.state.waiting.fetch_add(entry.len(), Ordering::Relaxed);
         self.waiting.push_front((entry, None));
         Ok(())
@@ -211,6 +257,35 @@ impl Writer {
 }
 
 /// What the audit log tells about itself, whichever events are chosen.
-fn own(outcome: Outcome, details: &serde_json::Value) -> Entry {
-    Entry::new(SystemTime::now(), AuditEvent::Lifecycle, &User::Program, outcome, details)
+fn own(event: AuditEvent, outcome: Outcome, details: &serde_json::Value) -> Entry {
+    Entry::new(SystemTime::now(), event, &User::Program, outcome, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_told_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let (queue, ended) =
+            start(AuditFile::open(&path).unwrap(), Duration::from_millis(1)).unwrap();
+        for round in 1..=2 {
+            (0..5).for_each(|_| queue.leave_out());
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while queue.state.untold.load(Ordering::Relaxed) > 0 || queue.counts().records < round {
+                assert!(Instant::now() < deadline, "it is not told");
+                thread::yield_now();
+            }
+        }
+        queue.tell(Order::End);
+        ended.recv().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let told = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["details"]["left_out"].as_u64().unwrap()
+        });
+        assert_eq!((told.sum::<u64>(), queue.counts().left_out), (10, 10));
+    }
 }

@@ -37,9 +37,14 @@ pub(super) const FAMILIES: &[Family] = &[
     }),
     counter(
         "wzp_relay_audit_records_lost_total",
-        "Records of the audit log lost because too many waited for the disk",
-        |scrape| single(scrape.sources.audit.counts().lost as f64),
-    ),
+        "Records that are not in the audit log: lost because too many waited for the disk, or failed authentications above audit.auth_failures_per_minute; the log itself tells how many",
+        |scrape| {
+            let audit = scrape.sources.audit.counts();
+            let series = |reason: &str, count: u64| (vec![reason.to_owned()], count as f64);
+            vec![series("disk", audit.lost), series("limit", audit.left_out)]
+        },
+    )
+    .by(&["reason"]),
     counter(
         "wzp_relay_audit_errors_total",
         "Times the disk did not take records of the audit log",
