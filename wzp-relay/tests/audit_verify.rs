@@ -37,10 +37,55 @@ fn an_intact_log_is_described_and_the_first_bad_line_is_named() {
     let last: serde_json::Value = serde_json::from_str(written.lines().last().unwrap()).unwrap();
     assert!(text.ends_with(&format!("last hash {}\n", last["hash"].as_str().unwrap())), "{text}");
 
+    assert!(text.contains("begins the chain"), "{text}");
+
     let other = state.path().join("other.log");
     std::fs::write(&other, written.replace("\"n\":2", "\"n\":7")).unwrap();
     let tampered = verify(&[other.to_str().unwrap()], state.path());
     let error = String::from_utf8(tampered.stderr).unwrap();
     assert_eq!(tampered.status.code(), Some(1));
     assert!(error.contains("other.log, line 2: its hash does not fit what it says"), "{error}");
+}
+
+#[test]
+fn files_are_verified_in_order_and_one_that_continues_another_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let path = |name: &str| state.path().join(name);
+    let settings = settings::Audit { enabled: true, ..settings::Audit::default() };
+    let audit = Audit::start(&settings, &path("audit.log")).unwrap();
+    let record = || {
+        audit.record(AuditEvent::ConfigChange, &User::Signal, Outcome::Success, &json!({})).unwrap()
+    };
+    record();
+    std::fs::rename(path("audit.log"), path("old.log")).unwrap();
+    audit.reopen().unwrap();
+    record();
+    let [old, new] = ["old.log", "audit.log"].map(|name| path(name).display().to_string());
+    let last_hash = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["hash"].as_str().unwrap().to_owned()
+    };
+
+    let both = verify(&[&old, &new], state.path());
+    let text = String::from_utf8(both.stdout).unwrap();
+    assert!(both.status.success());
+    let expected = [format!("{old}: 1 records"), format!("{new}: 2 records")];
+    assert!(text.starts_with(&expected.join("\n")), "{text}");
+    assert!(
+        text.contains("\n3 records, from 20") && text.contains("\nbegins the chain\n"),
+        "{text}"
+    );
+    assert!(text.ends_with(&format!("\nlast hash {}\n", last_hash(&new))), "{text}");
+
+    let alone = verify(&[], state.path());
+    let text = String::from_utf8(alone.stdout).unwrap();
+    assert!(alone.status.success());
+    let continues = format!("continues {}, the last hash of an older file\n", last_hash(&old));
+    assert!(text.starts_with("2 records, from 20") && text.contains(&continues), "{text}");
+
+    let reversed = verify(&[&new, &old], state.path());
+    let error = String::from_utf8(reversed.stderr).unwrap();
+    assert_eq!(reversed.status.code(), Some(1));
+    assert!(error.contains("old.log, line 1: it begins a new chain"), "{error}");
 }

@@ -339,8 +339,8 @@ impl Shard {
         self.session_events.drain(..)
     }
 
-    /// Who waits for a decision since the last call. Each is to be answered with
-    /// [`Mail::Authenticated`].
+    /// Who waits for a decision since the last call. Each is to be decided about
+    /// ([`AuthRequest::answer`]) and the answer sent as [`Mail::Authenticated`].
     pub fn take_auth_requests(&mut self) -> std::vec::Drain<'_, AuthRequest> {
         self.auth_requests.drain(..)
     }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
+use wzp_telemetry::settings;
 use wzp_testbed::service::{Answer, Service};
 
 use super::super::breaker::BreakerState;
@@ -122,6 +123,47 @@ async fn a_key_that_is_new_is_fetched_when_a_token_names_it_and_only_so_often() 
     assert!(stats.jwks_last_success().is_some());
     assert_eq!((stats.granted(), stats.failures(AuthFailReason::UnknownKey)), (3, 10));
     assert_eq!(stats.duration.reading().counts.last(), Some(&13));
+}
+
+#[tokio::test]
+async fn a_set_that_has_other_keys_when_it_is_fetched_again_is_in_the_audit_log() {
+    let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
+    let published = Arc::new(Mutex::new(set(&[&old])));
+    let of_server = published.clone();
+    let server = Service::start(move |_| ok(of_server.lock().unwrap().clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let enabled = settings::Audit { enabled: true, ..settings::Audit::default() };
+    let audit = Audit::start(&enabled, &path).unwrap();
+    let section = by_url(server.url("/keys"));
+    let authenticator = Authenticator::new(&section, audit.clone()).unwrap();
+    assert_eq!(refusal(&authenticator, &old.token()).await, None);
+    *published.lock().unwrap() = set(&[&new]);
+    assert_eq!(refusal(&authenticator, &new.token()).await, None);
+    // Fetched again, and the same.
+    assert!(!reload(&authenticator, &section).unwrap().is_any());
+    let reason = refusal(&authenticator, &stranger.token()).await;
+    assert_eq!(reason, Some(AuthFailReason::UnknownKey));
+    assert!(server.asked().len() > 2);
+
+    // Records are in the order in which they were told of.
+    crate::audit::lifecycle(&audit, "over").unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let rotations = lines.filter(|line| line["event"] == "key_rotation");
+    let told: Vec<_> = rotations
+        .map(|line| {
+            assert!(line["user"].as_str().unwrap().starts_with("program@"), "{line}");
+            line["details"].clone()
+        })
+        .collect();
+    let expected = [
+        json!({"what": "token_keys", "old_key_id": "", "new_key_id": "old",
+               "token_keys_added": ["old"], "token_keys_removed": []}),
+        json!({"what": "token_keys", "old_key_id": "old", "new_key_id": "new",
+               "token_keys_added": ["new"], "token_keys_removed": ["old"]}),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
