@@ -1,4 +1,5 @@
-//! The systemd unit, as systemd judges it.
+//! The systemd unit, as systemd judges it, and the rotation of the audit log, as
+//! logrotate does it.
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
@@ -7,6 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use wzp_testbed::binaries;
+use wzp_testbed::loopback::Loopback;
 use wzp_testbed::relay::temporary_state;
 
 /// Exposure above which the test fails, in tenths, from 0 (nothing) to 100.
@@ -48,4 +50,50 @@ fn the_unit_gives_the_relay_little() {
     let threshold = format!("--threshold={EXPOSURE}");
     let Some(output) = analyze(&["security", "--offline=true", &threshold]) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn logrotate_leaves_files_that_are_one_chain() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/wzp-relay.logrotate");
+    let mut text = std::fs::read_to_string(source).unwrap();
+    let folder = temporary_state().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let log = file("audit.log");
+    let section = format!("[audit]\nenabled = true\nfile = '{}'\n", log.display());
+    std::fs::write(file("relay.toml"), section).unwrap();
+    let loopback = Loopback::new(&["--config", file("relay.toml").to_str().unwrap()]);
+    let (relay, state) = (binaries::relay(), loopback.state_dir());
+    let reload = format!("{} --state-dir {} ctl reload", relay.display(), state.display());
+    // The first record comes after the announcement, and empty files are not moved.
+    assert!(Command::new("sh").args(["-c", &reload]).status().unwrap().success());
+    for (of_package, here) in [
+        (
+            "/var/lib/wzp-relay/audit.log /var/log/wzp-relay/audit.log {",
+            format!("{} {{", log.display()),
+        ),
+        ("    su wzp-relay wzp-relay\n", String::new()),
+        ("if systemctl --quiet is-active wzp-relay; then systemctl reload wzp-relay; fi", reload),
+    ] {
+        assert!(text.contains(of_package), "{of_package}");
+        text = text.replace(of_package, &here);
+    }
+    std::fs::write(file("rotation"), text).unwrap();
+    let mut command = Command::new("logrotate");
+    command.args(["--force", "--verbose", "--state"]).args([file("state"), file("rotation")]);
+    let Ok(output) = command.output() else {
+        eprintln!("note: logrotate is missing; the rotation was not tried");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    loopback.stop();
+
+    let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.to_string_lossy().contains("/audit.log-")).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.push(log);
+    let output = Command::new(&relay).args(["audit", "verify"]).args(&files).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("chain intact") && said.contains("begins the chain"), "{said}");
 }

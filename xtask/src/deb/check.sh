@@ -21,7 +21,8 @@ mount -t tmpfs none "$place/root/tmp"
 cp "$old" "$place/root/tmp/old.deb"
 cp "$new" "$place/root/tmp/new.deb"
 # As on a system that never had a relay.
-rm -rf "$place/root/var/lib/wzp-relay" "$place/root/etc/wzp-relay"
+rm -rf "$place/root/var/lib/wzp-relay" "$place/root/etc/wzp-relay" \
+    "$place/root/etc/logrotate.d/wzp-relay"
 ip link set lo up
 
 inside() { chroot "$place/root" env DEBIAN_FRONTEND=noninteractive "$@"; }
@@ -52,6 +53,8 @@ stop() {
 say install
 install /tmp/old.deb
 inside id wzp-relay
+[ -f "$place/root/etc/logrotate.d/wzp-relay" ] || fail "the audit log is not rotated"
+if inside which logrotate; then inside logrotate --debug /etc/logrotate.d/wzp-relay; fi
 say start
 start
 inside wzp-relay ctl status
@@ -75,7 +78,7 @@ inside dpkg --remove wzp-relay
 
 say purge
 inside dpkg --purge wzp-relay
-for rest in etc/wzp-relay/relay.toml var/lib/wzp-relay; do
+for rest in etc/wzp-relay/relay.toml etc/logrotate.d/wzp-relay var/lib/wzp-relay; do
     [ ! -e "$place/root/$rest" ] || fail "/$rest is still there"
 done
 say "all as it should be; systemd itself was not part of it"
