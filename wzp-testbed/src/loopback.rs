@@ -22,8 +22,18 @@ impl Loopback {
     /// # Panics
     /// It does not become ready.
     pub fn new(arguments: &[&str]) -> Self {
+        Self::in_environment(arguments, &[])
+    }
+
+    /// The same with these variables in the relay's environment.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub fn in_environment(arguments: &[&str], variables: &[(&str, &Path)]) -> Self {
         let folder = temporary_state().expect("a temporary directory");
-        let relay = Relay::start(&launch(folder.path(), arguments)).expect("a relay that is ready");
+        let mut command = launch(folder.path(), arguments).command();
+        command.envs(variables.iter().copied());
+        let relay = Relay::from_command(command, None).expect("a relay that is ready");
         Self { relay, folder }
     }
 

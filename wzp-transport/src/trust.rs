@@ -28,12 +28,12 @@ pub enum Trust {
 /// Why no TLS configuration could be made.
 #[derive(Debug, Error)]
 pub enum TrustError {
-    /// The system has no certificate authorities to trust.
+    /// There are no certificate authorities to trust, and what else could be done.
     #[error(
-        "this system has no trusted certificate authorities ({0}); install them \
-         (Debian: ca-certificates) or name the relay's certificate with --pin"
+        "no certificate authority is trusted here ({0}); install them (Debian: \
+         ca-certificates), or name a file of them in SSL_CERT_FILE{1}"
     )]
-    NoRoots(String),
+    NoRoots(String, &'static str),
     /// rustls refused the configuration.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -48,7 +48,10 @@ impl Trust {
         let builder = rustls::ClientConfig::builder_with_provider(crypto_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?;
         let mut config = match self {
-            Self::WebPki => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
+            Self::WebPki => {
+                let otherwise = ", or name the relay's certificate with --pin";
+                builder.with_root_certificates(system_roots(otherwise)?).with_no_client_auth()
+            }
             Self::Pinned(_) | Self::Insecure => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(WithoutAuthority {
@@ -76,20 +79,17 @@ impl Trust {
 pub fn https_client_config() -> Result<rustls::ClientConfig, TrustError> {
     let builder = rustls::ClientConfig::builder_with_provider(crypto_provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)?;
-    Ok(builder.with_root_certificates(system_roots()?).with_no_client_auth())
+    Ok(builder.with_root_certificates(system_roots("")?).with_no_client_auth())
 }
 
-fn system_roots() -> Result<rustls::RootCertStore, TrustError> {
+fn system_roots(otherwise: &'static str) -> Result<rustls::RootCertStore, TrustError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
         let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TrustError::NoRoots(if reasons.is_empty() {
-            "none found".to_owned()
-        } else {
-            reasons.join("; ")
-        }));
+        let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
+        return Err(TrustError::NoRoots(reasons, otherwise));
     }
     Ok(roots)
 }

@@ -1,5 +1,8 @@
 //! Requests to the operator's own servers, bounded in time and length.
 
+use std::error::Error as StdError;
+use std::io;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Request, Response, Uri};
@@ -7,6 +10,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::CertificateError;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use wzp_transport::trust::{TrustError, https_client_config};
@@ -18,6 +22,18 @@ pub(super) enum HttpError {
     Timeout,
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
+    #[error(
+        "its certificate is of an authority that is not trusted here; install the authority's \
+         certificate, or name its file in SSL_CERT_FILE (docs/auth.md, Private authorities)"
+    )]
+    UnknownAuthority,
+    #[error(
+        "its certificate is itself that of an authority (CA:TRUE), which no server may show; \
+         have the authority sign one for the server (docs/auth.md, Private authorities)"
+    )]
+    AuthorityAsServer,
+    #[error("what answers there does not speak TLS; should the URL begin with http://?")]
+    NotTls,
     #[error("{0}")]
     Failed(String),
 }
@@ -68,7 +84,31 @@ impl HttpClient {
 }
 
 /// The innermost cause is the one that helps: "connection refused".
-fn failed(error: &(dyn std::error::Error + 'static)) -> HttpError {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    HttpError::Failed(causes.last().map_or_else(String::new, ToString::to_string))
+fn failed(error: &(dyn StdError + 'static)) -> HttpError {
+    let mut cause = error;
+    while let Some(inner) = cause_of(cause) {
+        cause = inner;
+    }
+    match cause.downcast_ref() {
+        Some(rustls::Error::InvalidMessage(_)) => HttpError::NotTls,
+        // A bad signature: another authority of the same name is trusted.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => HttpError::UnknownAuthority,
+        // rustls has no name for it.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
+            if reason.to_string() == "CaUsedAsEndEntity" =>
+        {
+            HttpError::AuthorityAsServer
+        }
+        _ => HttpError::Failed(cause.to_string()),
+    }
+}
+
+/// What is wrapped in an I/O error is not its source, but that source's.
+fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tracing::{info, warn};
+use wzp_telemetry::limited;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::{Breaker, BreakerState};
@@ -136,6 +137,9 @@ impl Webhook {
                 if breaker.failed(Instant::now()) {
                     warn!(url = %self.url, reason, pause = ?self.rules.breaker_pause,
                           "the auth service does not answer; nobody new is let in");
+                } else {
+                    limited!(WARN, per_minute(6), url = %self.url, reason,
+                             "the auth service did not answer for a participant");
                 }
             }
             None => {

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on should stop.
 
 mod audit;
+mod https;
 mod jwt;
+mod tls;
 mod token;
 mod webhook;
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -18,9 +21,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A relay with this section `[auth]`, and the folder of its files.
 fn relay(folder: &TempDir, section: &str) -> Loopback {
+    relay_in_environment(folder, section, &[])
+}
+
+/// The same with these variables in its environment.
+fn relay_in_environment(folder: &TempDir, section: &str, variables: &[(&str, &Path)]) -> Loopback {
     let path = folder.path().join("relay.toml");
     std::fs::write(&path, format!("[auth]\n{section}\n")).unwrap();
-    Loopback::new(&["--config", path.to_str().unwrap()])
+    Loopback::in_environment(&["--config", path.to_str().unwrap()], variables)
 }
 
 fn folder() -> TempDir {
