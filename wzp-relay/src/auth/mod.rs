@@ -166,3 +166,17 @@ impl Patience {
         }
     }
 }
+
+/// Anna wants to join the lobby.
+#[cfg(test)]
+fn request(token: &str) -> AuthRequest {
+    AuthRequest {
+        shard: 0,
+        session: SessionId(1),
+        ip: [127, 0, 0, 1].into(),
+        room: "lobby".into(),
+        name: "anna".into(),
+        token: Token::new(token.into()),
+        decided: Decided::default(),
+    }
+}

@@ -9,23 +9,10 @@ use wzp_telemetry::settings;
 use wzp_testbed::service::{Answer, Service};
 
 use super::super::breaker::BreakerState;
-use super::super::{Decided, Grant, Refusal, Token};
+use super::super::{Grant, Refusal, request};
 use super::*;
 use crate::config::{JwtSection, WebhookSection};
 use crate::metrics::reason::AuthFailReason;
-use crate::room::SessionId;
-
-fn request(token: &str) -> AuthRequest {
-    AuthRequest {
-        shard: 0,
-        session: SessionId(1),
-        ip: [127, 0, 0, 1].into(),
-        room: "lobby".into(),
-        name: "anna".into(),
-        token: Token::new(token.into()),
-        decided: Decided::default(),
-    }
-}
 
 fn start(section: &AuthSection) -> Authenticator {
     Authenticator::new(section, Audit::default()).unwrap()

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use rcgen::PublicKeyData;
 use serde_json::{Value, json};
 
-use super::super::{Decided, Token};
+use super::super::request;
 use super::*;
-use crate::room::SessionId;
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
@@ -67,17 +66,11 @@ fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
 }
 
 fn decide(relay: &Jwt, token: &str) -> Result<Grant, Refusal> {
-    let request = AuthRequest {
-        shard: 0,
-        session: SessionId(1),
-        ip: [127, 0, 0, 1].into(),
-        room: "lobby".into(),
-        name: "anna".into(),
-        decided: Decided::default(),
-        token: Token::new(token.into()),
-    };
     // Without a key set to fetch nothing waits.
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(relay.decide(&request))
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(relay.decide(&request(token)))
 }
 
 #[test]
