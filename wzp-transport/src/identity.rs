@@ -87,14 +87,14 @@ pub enum IdentityError {
         reason: String,
     },
     /// The key does not belong to the certificate, or neither is usable.
-    #[error("certificate {cert} and key {key} do not work together: {source}")]
+    #[error("certificate {cert} and key {key} do not work together: {reason}")]
     Mismatch {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// What rustls said.
-        source: rustls::Error,
+        reason: rustls::Error,
     },
     /// A self-signed identity could not be made or kept.
     #[error(
@@ -149,8 +149,8 @@ impl Identity {
         };
         match identity.server_config() {
             Ok(_) => Ok(identity),
-            Err(source) => {
-                Err(IdentityError::Mismatch { cert: cert.into(), key: key.into(), source })
+            Err(reason) => {
+                Err(IdentityError::Mismatch { cert: cert.into(), key: key.into(), reason })
             }
         }
     }

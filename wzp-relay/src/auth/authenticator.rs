@@ -78,6 +78,17 @@ impl Authenticator {
         Ok(Self { method: ArcSwap::from_pointee(method), patience, stats, audit })
     }
 
+    /// Whether the keys that are in files can be used on this host.
+    ///
+    /// # Errors
+    /// Any [`KeyError`].
+    pub fn check_files(section: &AuthSection) -> Result<(), KeyError> {
+        match section.mode {
+            AuthMode::Jwt => KeySet::from_files(&section.jwt).map(drop),
+            AuthMode::None | AuthMode::Webhook => Ok(()),
+        }
+    }
+
     /// For the shards: whether they have to ask.
     pub fn patience(&self) -> Arc<Patience> {
         self.patience.clone()

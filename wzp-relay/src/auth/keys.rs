@@ -28,12 +28,12 @@ const P256_POINT: usize = 65;
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// The file is not there or not readable.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A secret that can be guessed.
     #[error(
@@ -175,7 +175,7 @@ impl KeySet {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    std::fs::read(path).map_err(|source| KeyError::Read { path: path.into(), source })
+    std::fs::read(path).map_err(|reason| KeyError::Read { path: path.into(), reason })
 }
 
 fn allowed(key: Key, section: &JwtSection, path: &Path) -> Result<Key, KeyError> {

@@ -15,7 +15,7 @@ use super::values::join;
 /// It cannot be read, or is not TOML. What it says is not looked at.
 pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        .map_err(|reason| ConfigError::Read { path: path.into(), reason })?;
     let syntax = |error| ConfigError::Syntax { path: path.into(), error };
     // One has the values, the other the places.
     let values: Table = toml::from_str(&text).map_err(syntax)?;

@@ -8,6 +8,7 @@ use wzp_transport::identity::Identity;
 
 use super::problem::Complaint;
 use super::{Config, EbpfMode};
+use crate::auth::authenticator::Authenticator;
 
 /// What would keep a relay from starting here, or from doing all that is set.
 pub(super) fn warnings(config: &Config) -> Vec<Complaint> {
@@ -30,6 +31,8 @@ pub(super) fn warnings(config: &Config) -> Vec<Complaint> {
         let read = std::fs::read(path);
         warn("metrics.web_config", read.map(drop).map_err(|error| because(path, error)));
     }
+    let keys = Authenticator::check_files(&config.auth);
+    warn("auth.mode", keys.map_err(|error| error.to_string()));
     if let Some(file) = &config.logging.file {
         warn("logging.file", writable(file.parent().unwrap_or(file)));
     }

@@ -7,8 +7,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_bu
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tracing::warn;
-
-use super::without_ipv6;
+use wzp_telemetry::http::without_ipv6;
 
 /// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
 /// core can forward at all.
@@ -26,12 +25,12 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on UDP {address}: {source}")]
+    #[error("cannot listen on UDP {address}: {reason}")]
     Other {
         /// The address wanted.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -40,9 +39,9 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`] with the address.
 pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, ListenError> {
-    let failed = |source: io::Error| match source.kind() {
+    let failed = |reason: io::Error| match reason.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address },
-        _ => ListenError::Other { address, source },
+        _ => ListenError::Other { address, reason },
     };
     // Sockets that share a port would also share it with another relay of the
     // same user, each getting half of the packets. One that does not share

@@ -33,7 +33,7 @@ pub enum ListenError {
     },
     /// Anything else.
     #[error(
-        "cannot serve {} on TCP {address}: {source}; the address is chosen with {}",
+        "cannot serve {} on TCP {address}: {reason}; the address is chosen with {}",
         purpose.serves, purpose.chosen_with
     )]
     Other {
@@ -42,7 +42,7 @@ pub enum ListenError {
         /// What for.
         purpose: Purpose,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -61,20 +61,23 @@ fn others(address: SocketAddr) -> &'static str {
 /// [`ListenError`] with the address.
 pub async fn bind(address: SocketAddr, purpose: Purpose) -> Result<TcpListener, ListenError> {
     let result = match TcpListener::bind(address).await {
-        Err(error) if lacks_ipv6(address, &error) => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
+        Err(error) => match without_ipv6(address, &error) {
+            Some(instead) => TcpListener::bind(instead).await,
+            None => Err(error),
+        },
         bound => bound,
     };
-    result.map_err(|source| match source.kind() {
+    result.map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address, purpose },
-        _ => ListenError::Other { address, purpose, source },
+        _ => ListenError::Other { address, purpose, reason },
     })
 }
 
-fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+/// What to listen on instead of `[::]` on a host without IPv6.
+pub fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
     let any = address.is_ipv6() && address.ip().is_unspecified();
-    any && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+    (any && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()))
+        .then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod tls;
 pub(crate) mod traffic;
 mod web_config;
 
-pub use bind::{ListenError, Purpose, bind};
+pub use bind::{ListenError, Purpose, bind, without_ipv6};
 pub use serve::serve;
 pub use site::{Program, Site};
 pub use traffic::Traffic;

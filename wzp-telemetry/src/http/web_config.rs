@@ -51,12 +51,12 @@ struct Stamp {
 #[derive(Debug, Error)]
 pub enum WebConfigError {
     /// It is not there, or must not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// It is not YAML, or has a key that is not known here.
     #[error("in {}: {problem}", path.display())]
@@ -157,7 +157,7 @@ impl WebConfig {
 impl Protection {
     fn load(path: &Path) -> Result<Self, WebConfigError> {
         let text = fs::read_to_string(path)
-            .map_err(|source| WebConfigError::Read { path: path.into(), source })?;
+            .map_err(|reason| WebConfigError::Read { path: path.into(), reason })?;
         let parse = |problem| WebConfigError::Parse { path: path.into(), problem };
         // An empty file is nothing, and protects nothing.
         let file: Option<File> =

@@ -266,6 +266,8 @@ fn what_this_host_lacks_is_warned_of() {
     config.relay.key = here("key.pem");
     config.ebpf.interfaces = vec!["lo".into(), "nosuch0".into()];
     config.metrics.web_config = here("web.yml");
+    config.auth.mode = AuthMode::Jwt;
+    config.auth.jwt.jwks_file = here("keys.json");
     // Below what is a file no folder can be, whoever asks.
     std::fs::write(folder.path().join("file"), "").unwrap();
     config.logging.file = here("file/relay.log");
@@ -273,8 +275,14 @@ fn what_this_host_lacks_is_warned_of() {
     config.audit.enabled = true;
     let found = system::warnings(&config);
     let about: Vec<_> = found.iter().map(|warning| warning.keys[0]).collect();
-    let expected =
-        ["relay.cert", "ebpf.interfaces", "metrics.web_config", "logging.file", "audit.file"];
+    let expected = [
+        "relay.cert",
+        "ebpf.interfaces",
+        "metrics.web_config",
+        "auth.mode",
+        "logging.file",
+        "audit.file",
+    ];
     assert_eq!(about, expected);
     assert!(found[1].text.contains("nosuch0"), "{found:?}");
 }
