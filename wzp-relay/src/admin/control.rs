@@ -136,8 +136,8 @@ impl Control {
     /// The rooms with members, and what was forwarded to them.
     pub fn rooms(&self) -> Vec<RoomRow> {
         self.sources.accounts.settle();
-        let totals = self.sources.rooms.totals();
-        RoomRow::list(&self.sessions(), &totals, self.sources.accounts.counts_rooms())
+        let by_kernel = self.sources.accounts.counts_rooms();
+        RoomRow::list(&self.sessions(), &self.sources.rooms, by_kernel)
     }
 
     /// Takes nobody in any more, and closes those who are left after `patience`.

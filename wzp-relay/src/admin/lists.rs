@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::rooms::RoomTotal;
+use crate::metrics::rooms::RoomCounts;
 use crate::metrics::sessions::{Participant, SessionReading};
 
 /// One session. What the relay does not know is absent.
@@ -59,7 +59,8 @@ pub struct RoomRow {
     pub room: String,
     /// Members now.
     pub members: usize,
-    /// Packets forwarded to them; absent above `metrics.max_room_series`.
+    /// Packets forwarded to them; absent above `metrics.max_room_series`, and where
+    /// `metrics.room_label` has all rooms share one series.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
     /// Their bytes.
@@ -70,20 +71,21 @@ pub struct RoomRow {
 impl RoomRow {
     /// The rooms that these sessions sit in, by name. `by_kernel`: whose counts
     /// are shown.
-    pub fn list(sessions: &[SessionRow], totals: &[RoomTotal], by_kernel: bool) -> Vec<Self> {
+    pub fn list(sessions: &[SessionRow], counts: &RoomCounts, by_kernel: bool) -> Vec<Self> {
         let mut members = BTreeMap::<&str, usize>::new();
         for session in sessions.iter().filter(|session| !session.room.is_empty()) {
             *members.entry(&session.room).or_default() += 1;
         }
-        let totals: BTreeMap<&str, &RoomTotal> =
-            totals.iter().map(|total| (&*total.room, total)).collect();
         let row = |(room, members): (&str, usize)| {
-            let total = totals.get(room);
+            let total = counts.total(&room.into()).map(|total| match by_kernel {
+                true => (total.wire_packets, total.wire_bytes),
+                false => (total.packets, total.bytes),
+            });
             Self {
                 room: room.to_owned(),
                 members,
-                packets: total.map(|t| if by_kernel { t.wire_packets } else { t.packets }),
-                bytes: total.map(|t| if by_kernel { t.wire_bytes } else { t.bytes }),
+                packets: total.map(|(packets, _)| packets),
+                bytes: total.map(|(_, bytes)| bytes),
             }
         };
         members.into_iter().map(row).collect()
@@ -137,22 +139,24 @@ pub struct DrainStatus {
 
 #[cfg(test)]
 mod tests {
+    use wzp_telemetry::settings::RoomLabel;
+
     use super::*;
 
     #[test]
     fn rooms_are_those_that_sessions_sit_in() {
         let session = |room: &str| SessionRow { room: room.into(), ..SessionRow::default() };
         let sessions = ["b", "a", "", "b"].map(session);
-        let total = |room: &str| RoomTotal {
-            room: room.into(),
-            packets: 1,
-            bytes: 2,
-            wire_packets: 3,
-            wire_bytes: 4,
-        };
-        let totals = ["b", "ended"].map(total);
+        // "a" comes second and has no series.
+        let counts = RoomCounts::new(1, RoomLabel::Hash);
+        let [b, _] = ["b", "a"].map(|room| counts.open(&room.into()).count);
+        for (count, number) in
+            [&b.packets, &b.bytes, &b.wire_packets, &b.wire_bytes].into_iter().zip(1..)
+        {
+            count.add(number);
+        }
         let list = |by_kernel| {
-            let rows = RoomRow::list(&sessions, &totals, by_kernel);
+            let rows = RoomRow::list(&sessions, &counts, by_kernel);
             let cells = |row: RoomRow| (row.room, row.members, row.packets, row.bytes);
             rows.into_iter().map(cells).collect::<Vec<_>>()
         };

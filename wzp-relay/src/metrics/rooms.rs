@@ -46,7 +46,7 @@ pub struct RoomHandle {
 /// Totals of one room's series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomTotal {
-    /// The room's name, or [`OVERFLOW`].
+    /// The room's label, or [`OVERFLOW`].
     pub room: Arc<str>,
     /// Media datagrams forwarded.
     pub packets: u64,
@@ -135,7 +135,7 @@ impl RoomCounts {
     }
 
     /// What a room is called in labels.
-    pub fn label(&self, room: &Arc<str>) -> Arc<str> {
+    fn label(&self, room: &Arc<str>) -> Arc<str> {
         match self.label {
             RoomLabel::Name => room.clone(),
             RoomLabel::Hash => format!("{:016x}", self.hashed_by.hash_one(room)).into(),
@@ -186,10 +186,13 @@ impl RoomCounts {
         }
     }
 
-    /// Totals of the rooms that have series of their own, those that ended since
-    /// the last scrapes included.
-    pub fn totals(&self) -> Vec<RoomTotal> {
-        self.state().totals()
+    /// Totals of a room, if it has a series of its own.
+    pub fn total(&self, room: &Arc<str>) -> Option<RoomTotal> {
+        if self.label == RoomLabel::Off {
+            return None;
+        }
+        let label = self.label(room);
+        self.state().series.get(&label).map(|series| series.total(label.clone()))
     }
 
     /// Totals for one scrape. Ended rooms are shown a last time or two.
@@ -277,6 +280,20 @@ mod tests {
         counts.close(a);
         counts.open(&"c".into());
         assert_eq!(shown(&counts), [("c".into(), 0), (OVERFLOW.into(), 2)], "a made way for c");
+    }
+
+    #[test]
+    fn a_room_finds_its_own_total_whatever_its_label() {
+        for (label, expected) in
+            [(RoomLabel::Name, Some(3)), (RoomLabel::Hash, Some(3)), (RoomLabel::Off, None)]
+        {
+            let counts = RoomCounts::new(2, label);
+            counts.open(&"a".into()).count.packets.add(3);
+            counts.open(&"b".into()).count.packets.add(4);
+            let packets = |room: &str| counts.total(&room.into()).map(|total| total.packets);
+            counts.open(&"c".into()).count.packets.add(5);
+            assert_eq!((packets("a"), packets("c")), (expected, None), "{label:?}");
+        }
     }
 
     #[test]

@@ -135,6 +135,24 @@ fn sessions_and_rooms_are_listed_and_a_session_is_kicked_with_a_reason() {
 }
 
 #[test]
+fn rooms_have_counts_also_where_metrics_hide_their_names() {
+    let folder = wzp_testbed::relay::temporary_state().unwrap();
+    let config = folder.path().join("relay.toml");
+    std::fs::write(&config, "metrics.room_label = 'hash'\n").unwrap();
+    let place = Place::new(&["--config", config.to_str().unwrap()]);
+    let talkers = ["anna", "ben"].map(|name| place.talker(name));
+    wait("forwarded packets", || {
+        place.list("rooms")[0]["packets"].as_u64().is_some_and(|packets| packets > 0)
+    });
+    assert_eq!(place.list("rooms")[0]["room"], "room");
+    assert!(!place.relay.relay().get("/metrics").unwrap().body.contains("room=\"room\""));
+    for client in talkers {
+        client.leave(LIMIT).unwrap();
+    }
+    place.relay.stop();
+}
+
+#[test]
 fn a_new_certificate_is_for_new_clients_and_a_wrong_one_for_nobody() {
     let place = Place::new(&[]);
     let early = place.talker("early");
