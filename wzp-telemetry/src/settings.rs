@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, IntoDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 mod text;
 
@@ -175,6 +176,7 @@ pub struct Tracing {
     /// Whether traces are sent.
     pub enabled: bool,
     /// In which protocol.
+    #[serde(deserialize_with = "exporter")]
     pub exporter: Exporter,
     /// Host and port of the receiver; `http://` is understood.
     pub endpoint: String,
@@ -192,6 +194,16 @@ pub enum Exporter {
     Otlp,
     /// The same: Jaeger has no other protocol any more.
     Jaeger,
+}
+
+/// The monitoring guide names Zipkin, too.
+fn exporter<'de, D: Deserializer<'de>>(from: D) -> Result<Exporter, D::Error> {
+    match &*String::deserialize(from)? {
+        "zipkin" => Err(D::Error::custom(
+            "Zipkin does not take OTLP; send to a collector, which can pass traces on to it",
+        )),
+        name => Exporter::deserialize(name.into_deserializer()),
+    }
 }
 
 impl Default for Tracing {

@@ -13,7 +13,19 @@ impl Config {
         found.extend(self.auth.check());
         found.extend(self.check_relay());
         found.extend(self.check_listeners());
+        found.extend(self.check_tracing());
         found
+    }
+
+    fn check_tracing(&self) -> Option<Complaint> {
+        let endpoint = &self.tracing.endpoint;
+        let after_scheme = endpoint.split_once("://").map_or(&**endpoint, |(_, rest)| rest);
+        let authority = after_scheme.split(['/', '?', '#']).next();
+        authority.is_some_and(|authority| authority.contains('@')).then(|| {
+            // Not shown: it has a password in it.
+            let text = "a name and a password in it would not be sent; write host and port";
+            Complaint::new(["tracing.endpoint"], text)
+        })
     }
 
     fn check_relay(&self) -> impl Iterator<Item = Complaint> {

@@ -62,7 +62,7 @@ fn the_sections_of_the_monitoring_guide_are_taken() {
 
 #[test]
 fn mistakes_are_named_with_their_place() {
-    let cases: [(&str, &[&str]); 18] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("[limits]\nroom_member = 7\n", &["FILE:2", "limits.room_member ", "limits.room_members"]),
         ("[limit]\n", &["FILE:1", "limit ", "[limits]"]),
         ("\n[limit]\nsessions = 5", &["FILE:3", "limit.sessions ", "limits.sessions", "sections"]),
@@ -80,6 +80,8 @@ fn mistakes_are_named_with_their_place() {
         ("[limits]\nidle_timeout = 'soon'\n", &["FILE:2", "500ms"]),
         ("[logging]\nmax_size = 'much'\n", &["FILE:2", "logging.max_size", "100MB"]),
         ("[logging]\nlevel = 'loud'\n", &["FILE:2", "loud", "`trace`", "`error`"]),
+        ("[tracing]\nexporter = 'zipkin'\n", &["FILE:2", "tracing.exporter", "a collector"]),
+        ("[tracing]\nexporter = 'zip'\n", &["FILE:2", "`otlp`", "`jaeger`"]),
         ("[limits]\nframe_bytes = 9000\n", &["limits.frame_bytes (file FILE:2)", "9000", "1150"]),
         ("[limits]\nidle_timeout = '1ms'\n", &["FILE:2", "1ms", "10ms to 1d"]),
         ("[relay]\ncert = 'a.pem'\n", &["relay.cert (file FILE:2), relay.key (default)", "both"]),
@@ -113,6 +115,15 @@ fn values_that_do_not_fit_each_other_are_refused() {
         assert!(error.contains(expected), "{text:?} gave {error:?}, which lacks {expected:?}");
         assert!(error.contains("file FILE:1"), "{error}");
     }
+}
+
+#[test]
+fn a_receiver_of_traces_with_a_password_is_refused_and_not_shown() {
+    for endpoint in ["ben:hunter2@collector:4317", "http://ben:hunter2@collector:4317"] {
+        let error = parse(&format!("tracing.endpoint = '{endpoint}'")).unwrap_err();
+        assert!(error.contains("would not be sent") && !error.contains("hunter2"), "{error}");
+    }
+    assert!(parse("tracing.endpoint = 'http://collector:4317/a@b'").is_ok());
 }
 
 #[test]
@@ -253,6 +264,9 @@ fn a_changed_file_is_read_again() {
     assert_eq!(told, ["limits.sessions: 5 -> 6"]);
     std::fs::write(&path, "[limits]\nsessions = 0\n").unwrap();
     assert!(load().is_err());
+    std::fs::remove_file(&path).unwrap();
+    let error = format!("{:#}", anyhow::Error::new(load().unwrap_err()));
+    assert_eq!(error.matches("os error 2").count(), 1, "the cause is told once: {error}");
 }
 
 #[test]
