@@ -70,8 +70,8 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", env = "WZP_KEY", value_parser = path())]
     pub key: Option<PathBuf>,
 
-    /// Where the self-signed identity is kept; without it /var/lib/wzp-relay for
-    /// root, ~/.local/state/wzp-relay for others
+    /// Where the self-signed identity, the admin socket and the audit log are kept;
+    /// without it /var/lib/wzp-relay for root, ~/.local/state/wzp-relay for others
     #[arg(long, value_name = "DIR", env = "WZP_STATE_DIR", global = true, value_parser = path())]
     pub state_dir: Option<PathBuf>,
 

@@ -43,9 +43,9 @@ pub struct RelaySection {
     /// PEM file with the private key of `cert`.
     #[schemars(example = "/etc/wzp-relay/key.pem")]
     pub key: Option<PathBuf>,
-    /// Where the self-signed identity and the admin socket are. The default is
-    /// root's; under systemd it is what `StateDirectory=` gives, for others
-    /// `~/.local/state/wzp-relay`.
+    /// Where the self-signed identity, the admin socket and, without `audit.file`,
+    /// the audit log are. The default is root's; under systemd it is what
+    /// `StateDirectory=` gives, for others `~/.local/state/wzp-relay`.
     #[schemars(extend("default" = "/var/lib/wzp-relay"))]
     pub state_dir: PathBuf,
     /// How long sessions may go on after SIGTERM.
