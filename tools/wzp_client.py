@@ -31,10 +31,16 @@ import wzp_protocol as wzp
 FRAME_SECONDS = 0.02
 KEEP_ALIVE_SECONDS = 5
 AMPLITUDE = 0.25
+# A draining relay should see a participant leave, not one it has to close.
+BEFORE_DEADLINE_SECONDS = 0.25
 
 
 class Failure(Exception):
     """Why the client did not do what it was asked to, in a sentence."""
+
+
+def warn(sentence):
+    print(sentence, file=sys.stderr, flush=True)
 
 
 class Client(QuicConnectionProtocol):
@@ -51,6 +57,7 @@ class Client(QuicConnectionProtocol):
         self.changed = asyncio.Event()
         self.talkers = {}
         self.gone = []
+        self.leaving = None
 
     def quic_event_received(self, event):
         if isinstance(event, HandshakeCompleted):
@@ -104,8 +111,25 @@ class Client(QuicConnectionProtocol):
         elif kind == wzp.PING:
             self.send_control(wzp.pong(dict(wzp.decode(body)).get(1, 0)))
         elif kind == wzp.DRAINING:
-            self.fail("the relay is stopping; join another")
+            self.on_draining(dict(wzp.decode(body)).get(1, 0) / 1000)
+        elif kind == wzp.RESUMED:
+            self.stay()
+            warn("the relay goes on; there is no need to leave it")
         self.changed.set()
+
+    def on_draining(self, seconds):
+        """Calls may go on until then. A later Draining replaces the one before."""
+        warn(f"the relay is going to stop within {seconds:.1f} s; join another relay")
+        self.stay()
+        self.leaving = asyncio.get_running_loop().call_later(
+            max(0, seconds - BEFORE_DEADLINE_SECONDS),
+            self.fail,
+            "left the relay because it is stopping; join another for the rest",
+        )
+
+    def stay(self):
+        if self.leaving:
+            self.leaving.cancel()
 
     def on_datagram(self, datagram):
         parsed = wzp.parse_media(datagram)
