@@ -209,6 +209,24 @@ impl<'a> Relay<'a> {
     pub fn log(&self) -> String {
         self.process.stderr()
     }
+
+    /// The first line of its log that has this text, once it is written.
+    ///
+    /// # Errors
+    /// None is in time.
+    pub fn logged(&self, text: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            // A line may be there in part.
+            let mut lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(line) = lines.find(|line| line.contains(text)) {
+                return Ok(line.to_owned());
+            }
+            ensure!(Instant::now() < deadline, "no {text:?} in the relay's log:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 impl Ready {

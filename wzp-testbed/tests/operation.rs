@@ -6,14 +6,18 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint};
 use serde_json::Value;
-use wzp_testbed::client::Client;
+use wzp_testbed::client::{Client, Launch as ClientLaunch};
 use wzp_testbed::loopback::{Loopback, launch};
 use wzp_testbed::process::Process;
 use wzp_testbed::relay::{PATIENCE, Relay, temporary_state};
 use wzp_testbed::{binaries, http};
+use wzp_transport::trust::Trust;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -222,4 +226,30 @@ fn promtool(metrics: &http::Response) {
     let fixed = |line: &&str| line.starts_with("wzp_relay_session_rtt_ms ");
     let rest: Vec<_> = complaints.lines().filter(|line| !fixed(line)).collect();
     assert!(rest.is_empty(), "{rest:#?}");
+}
+
+#[test]
+fn handshakes_that_fail_are_logged_with_what_quic_says_of_them() {
+    let loopback = Loopback::new(&[]);
+    // It says with an alert that the certificate is not the right one.
+    let distrustful = ClientLaunch { pin: "0".repeat(64), ..loopback.client("lobby", "anna") };
+    Client::start(&distrustful, &[]).unwrap().fail(LIMIT).unwrap();
+    let line = loopback.relay().logged("reason=\"transport\"").unwrap();
+    assert!(
+        line.contains("handshake failed") && line.contains("error=\"aborted by peer"),
+        "{line}"
+    );
+
+    let mut tls = Trust::Insecure.client_config().unwrap();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let tls = QuicClientConfig::try_from(tls).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let config = ClientConfig::new(Arc::new(tls));
+        let connecting = endpoint.connect_with(config, loopback.relay().listen(), "relay").unwrap();
+        connecting.await.unwrap_err();
+    });
+    let line = loopback.relay().logged("reason=\"invalid\"").unwrap();
+    assert!(line.contains("handshake failed") && line.contains("known protocol"), "{line}");
+    loopback.stop();
 }

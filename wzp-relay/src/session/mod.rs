@@ -129,6 +129,8 @@ pub(crate) struct Session {
     pub(crate) bundle: Bundle,
     /// When it last sent a frame that was forwarded.
     pub(crate) spoke: Option<Instant>,
+    /// What QUIC said of a handshake that failed. The peer may have chosen the words.
+    pub(crate) failure: Option<String>,
     /// Frames that the connection took.
     pub(crate) forwarded: u64,
     /// How it fares, while in a room.
@@ -195,6 +197,7 @@ impl Session {
             backlog: Backlog::default(),
             bundle: Bundle::default(),
             spoke: None,
+            failure: None,
             forwarded: 0,
             vitals: None,
             feedback: Feedback::default(),

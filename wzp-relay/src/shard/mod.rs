@@ -248,7 +248,13 @@ impl Shard {
                 accepted = Some(connection);
                 None
             }
-            Err(error) => error.response,
+            Err(error) => {
+                // Before there is a session: another ALPN, or TLS that is none.
+                limited!(INFO, per_minute(60), src_ip = %remote.ip().to_canonical(),
+                         reason = RefuseReason::Invalid.name(), error = &*error.cause.to_string(),
+                         "handshake failed");
+                error.response
+            }
         });
         match accepted {
             Some((ConnectionHandle(number), connection)) => self.begin(number, connection, permit),
@@ -380,6 +386,9 @@ impl Shard {
                 }
                 Event::Stream(StreamEvent::Writable { .. }) => session.write_control(),
                 Event::ConnectionLost { reason } => {
+                    if let Phase::Handshaking { .. } = session.phase() {
+                        session.failure = Some(reason.to_string());
+                    }
                     self.end(number, end_reason(&reason), None);
                 }
                 Event::HandshakeDataReady | Event::Stream(_) | Event::DatagramsUnblocked => {}
@@ -487,7 +496,7 @@ impl Shard {
             // Strangers can cause the others at will.
             (None, Phase::Handshaking { .. }) => {
                 limited!(INFO, per_minute(60), peer_id = %id, src_ip = %remote, reason = why,
-                         "handshake failed");
+                         error = session.failure.as_deref(), "handshake failed");
             }
             (None, _) => {
                 limited!(DEBUG, per_second(10), peer_id = %id, src_ip = %remote, reason = why,
