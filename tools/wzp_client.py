@@ -32,7 +32,7 @@ FRAME_SECONDS = 0.02
 KEEP_ALIVE_SECONDS = 5
 AMPLITUDE = 0.25
 # A draining relay should see a participant leave, not one it has to close.
-BEFORE_DEADLINE_SECONDS = 0.25
+BEFORE_DEADLINE_SECONDS = 1
 
 
 class Failure(Exception):
