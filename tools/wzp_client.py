@@ -29,7 +29,7 @@ import opus
 import wzp_protocol as wzp
 
 FRAME_SECONDS = 0.02
-KEEP_ALIVE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 12
 AMPLITUDE = 0.25
 # A draining relay should see a participant leave, not one it has to close.
 BEFORE_DEADLINE_SECONDS = 1

@@ -15,10 +15,12 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// section 6.2.2). quinn does not say otherwise whether it has.
 pub const INITIAL_RTT: Duration = Duration::from_millis(333);
 
-/// How often a client speaks up when it has nothing to say. Three may be lost
-/// before [`IDLE_TIMEOUT`]. Relays never do: it would cost them one packet per
-/// idle session and interval.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A client that has heard nothing for so long speaks up. That is longer than
+/// relays let pass between two Pings, which keep a session alive by themselves,
+/// and leaves QUIC time for five probes (RFC 9002 section 6.2) before
+/// [`IDLE_TIMEOUT`] if it is lost. Relays never do it: it would cost them one
+/// packet per idle session and interval.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
 /// UDP payload that every path carries (RFC 9000 section 14). Voice frames are
 /// a tenth of it, so looking for more would cost probes and gain nothing.
