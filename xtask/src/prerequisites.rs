@@ -128,6 +128,12 @@ pub(crate) const FULL_TEST: &[Prerequisite] = &[
         present: || answers("promtool", "--version"),
     },
     Prerequisite {
+        name: "logrotate",
+        purpose: "to try how the package's audit log is moved away",
+        source: Source::Apt(&["logrotate"]),
+        present: || answers("logrotate", "--version"),
+    },
+    Prerequisite {
         name: "ALSA development files",
         purpose: "to lint the client's microphone and speaker",
         source: Source::Apt(&["libasound2-dev", "pkg-config"]),

@@ -30,9 +30,12 @@ pub struct SessionRow {
     /// QUIC's smoothed round-trip time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
-    /// Media of the participant lost on the way to the relay.
+    /// Media of the participant lost on the way to the relay, in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_pct: Option<f64>,
+    /// Packets lost on the way to the participant, since it connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_out_pct: Option<f64>,
 }
 
 impl From<SessionReading> for SessionRow {
@@ -48,6 +51,8 @@ impl From<SessionReading> for SessionRow {
             age_seconds: Some(age.as_secs_f64()),
             rtt_ms: reading.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
             loss_pct: reading.loss.map(|loss| loss * 1e2),
+            loss_out_pct: (reading.packets_sent > 0)
+                .then(|| reading.packets_lost as f64 / reading.packets_sent as f64 * 1e2),
         }
     }
 }

@@ -13,7 +13,8 @@ const COLUMNS: &[Column<SessionRow>] = &[
     ("SHARD", |row| row.shard.map(|shard| shard.to_string())),
     ("AGE", |row| row.age_seconds.map(age)),
     ("RTT ms", |row| row.rtt_ms.map(|rtt| format!("{rtt:.1}"))),
-    ("LOSS %", |row| row.loss_pct.map(|loss| format!("{loss:.1}"))),
+    ("LOSS IN %", |row| row.loss_pct.map(|loss| format!("{loss:.1}"))),
+    ("LOSS OUT %", |row| row.loss_out_pct.map(|loss| format!("{loss:.1}"))),
 ];
 
 pub(super) fn list(rows: &[SessionRow]) -> String {
