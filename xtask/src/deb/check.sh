@@ -54,11 +54,21 @@ say install
 install /tmp/old.deb
 inside id wzp-relay
 [ -f "$place/root/etc/logrotate.d/wzp-relay" ] || fail "the audit log is not rotated"
-if inside which logrotate; then inside logrotate --debug /etc/logrotate.d/wzp-relay; fi
 say start
 start
 inside wzp-relay ctl status
 stop
+
+say rotate
+if inside which logrotate; then
+    # As the relay leaves it; no service is there to be reloaded.
+    inside setpriv --reuid wzp-relay --regid wzp-relay --clear-groups \
+        sh -c 'umask 077; echo a record >/var/lib/wzp-relay/audit.log'
+    inside logrotate --force /etc/logrotate.d/wzp-relay
+    inside sh -c 'ls /var/lib/wzp-relay/audit.log-*' || fail "the audit log was not moved"
+else
+    echo "logrotate is missing: not tried"
+fi
 
 say upgrade
 echo "# changed by hand" >>"$place/root/etc/wzp-relay/relay.toml"
