@@ -9,6 +9,7 @@ use wzp_proto::control;
 use wzp_proto::framing::MAX_MESSAGE_BYTES;
 use wzp_proto::media::HEADER_LEN;
 use wzp_telemetry::settings::duration;
+use wzp_transport::parameters::{IDLE_TIMEOUT, KEEP_ALIVE};
 
 use super::problem::Complaint;
 use super::range::Range;
@@ -119,7 +120,7 @@ impl Default for Limits {
             room_members: 1_000,
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
-            idle_timeout: wzp_transport::parameters::IDLE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),
             packets_per_second: 250,
@@ -159,6 +160,16 @@ impl Limits {
                 format!(
                     "the member list of a full room takes up to {} bytes: let so many wait",
                     self.member_list_bytes()
+                ),
+            ),
+            (
+                ["limits.idle_timeout", "limits.ping_interval"],
+                self.idle_timeout <= self.ping_interval.min(KEEP_ALIVE),
+                format!(
+                    "silent sessions would end: they speak up when they are asked \
+                     (ping_interval), or after {} s; let ping_interval be shorter than \
+                     idle_timeout",
+                    KEEP_ALIVE.as_secs()
                 ),
             ),
         ];

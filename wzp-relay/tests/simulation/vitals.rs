@@ -178,3 +178,19 @@ fn a_session_is_listed_with_where_it_is() {
     let shown = self::reading(&world, 1).frames_forwarded;
     assert!(shown <= heard + 1 && shown + 55 > heard, "{shown} shown, {heard} heard");
 }
+
+#[test]
+fn a_silent_client_that_nobody_asks_keeps_its_session_over_a_lossy_path() {
+    let limits = Limits { ping_interval: Duration::from_secs(3600), ..Limits::default() };
+    let delay = Duration::from_millis(40);
+    let mut world = World::new(8, 2, limits, Conditions { delay, ..Conditions::default() });
+    for number in 0..20 {
+        world.connect(0, Opening::Hello(hello(0, number)));
+    }
+    let together = |world: &World| world.clients.iter().all(|client| client.members.len() == 19);
+    assert!(world.run_until(Duration::from_secs(5), together));
+    world.conditions.loss = 0.1;
+    world.run_for(Duration::from_secs(300));
+    assert!(world.clients.iter().all(|client| client.lost.is_none()));
+    assert_eq!(world.population().sessions, 20);
+}

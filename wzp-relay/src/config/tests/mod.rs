@@ -100,6 +100,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
     let cases = [
         ("limits.bytes_per_second = 500", "limits.frame_bytes (default)"),
         ("limits.room_members = 60000", "limits.outbox_bytes (default)"),
+        ("limits.idle_timeout = '10s'", "limits.ping_interval (default)"),
         ("tracing.sample_rate = 1.5", "0 to 1"),
         ("metrics.path = 'metrics'", "slash"),
         ("metrics.path = '/ready'", "another path"),
@@ -114,6 +115,10 @@ fn values_that_do_not_fit_each_other_are_refused() {
         let error = parse(text).unwrap_err();
         assert!(error.contains(expected), "{text:?} gave {error:?}, which lacks {expected:?}");
         assert!(error.contains("file FILE:1"), "{error}");
+    }
+    // What keeps silent sessions alive may be either.
+    for text in ["idle_timeout = '10s'\nping_interval = '5s'", "ping_interval = '1m'"] {
+        assert!(parse(&format!("[limits]\n{text}")).is_ok(), "{text}");
     }
 }
 
