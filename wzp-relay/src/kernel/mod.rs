@@ -13,6 +13,7 @@
 
 mod attach;
 mod error;
+mod interfaces;
 mod ledger;
 mod load;
 mod memory;
@@ -28,10 +29,10 @@ use std::time::Instant;
 use tracing::{info, warn};
 use wzp_common::flow::FlowKey;
 
-use attach::Attachments;
 pub(crate) use attach::sentence;
 pub use attach::{Hook, InterfaceStatus};
 pub use error::Error;
+pub use interfaces::Interfaces;
 pub use ledger::{Accounts, Flow};
 use load::{Blocklist, Loaded, load};
 pub(crate) use privilege::has_bpf;
@@ -70,16 +71,16 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// The kernel's side of the relay. Owned by one thread. Detaches when dropped.
+/// The kernel's side of the relay. Owned by one thread. Detaches when dropped,
+/// as far as it still has its [`Interfaces`].
 pub struct Kernel {
     shared: Arc<Shared>,
     running: Option<Running>,
+    interfaces: Option<Interfaces>,
 }
 
 struct Running {
     port: u16,
-    ebpf: aya::Ebpf,
-    attachments: Attachments,
     blocklist: Blocklist,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -118,7 +119,7 @@ impl Kernel {
     }
 
     fn load(options: &Options) -> Result<Self, Error> {
-        let attachments = Attachments::new(&options.interfaces)?;
+        let attachments = attach::Attachments::new(&options.interfaces)?;
         let Loaded { ebpf, flows, memory, reasons, blocklist, instructions, logger } =
             load(options)?;
         if let Some(capability) = privilege::slow_without() {
@@ -127,19 +128,26 @@ impl Kernel {
         let slots = Slots::new(flows, memory, options.capacity);
         let running = RunningReader::new(slots, reasons, instructions);
         let shared = Arc::new(Shared::new(options.mode, None, Some(running)));
-        let running = Running { port: options.port, ebpf, attachments, blocklist, logger };
-        Ok(Self { shared, running: Some(running) })
+        let running = Running { port: options.port, blocklist, logger };
+        let interfaces = Interfaces::new(ebpf, attachments, shared.clone());
+        Ok(Self { shared, running: Some(running), interfaces: Some(interfaces) })
     }
 
     fn idle(mode: Mode, failure: Option<String>) -> Self {
-        Self { shared: Arc::new(Shared::new(mode, failure, None)), running: None }
+        let shared = Arc::new(Shared::new(mode, failure, None));
+        Self { shared, running: None, interfaces: None }
+    }
+
+    /// The interfaces, for a thread that may attach programs to them. Without
+    /// them no call of the kernel's needs a capability.
+    pub fn take_interfaces(&mut self) -> Option<Interfaces> {
+        self.interfaces.take()
     }
 
     /// Whether all packets of the relay are counted: the programs are loaded
     /// and on every interface.
     pub fn is_counting(&self) -> bool {
-        let interfaces = self.running.iter().flat_map(|running| running.attachments.status());
-        self.running.is_some() && interfaces.into_iter().all(InterfaceStatus::is_counting)
+        self.shared.running().is_some_and(reader::Running::is_counting)
     }
 
     /// A handle for those who want to know the numbers.
@@ -166,7 +174,8 @@ impl Kernel {
     }
 
     /// What has to be done about once a second: gives sessions that are over,
-    /// and attaches the programs to interfaces that have come back.
+    /// and attaches the programs to interfaces that have come back, as long as it
+    /// has them.
     pub fn check(&mut self, now: Instant) -> Vec<Closed> {
         // The log and the status have the errors.
         let _ = self.check_interfaces();
@@ -206,12 +215,7 @@ impl Kernel {
     }
 
     fn check_interfaces(&mut self) -> Result<(), Error> {
-        let Some(running) = &mut self.running else { return Ok(()) };
-        let result = running.attachments.check(&mut running.ebpf);
-        if let Some(shared) = self.shared.running() {
-            shared.set_interfaces(running.attachments.status());
-        }
-        result
+        self.interfaces.as_mut().map_or(Ok(()), Interfaces::check)
     }
 
     fn with_key(&self, remote: SocketAddr, then: impl FnOnce(&mut reader::KernelSlots, FlowKey)) {

@@ -68,6 +68,12 @@ struct State {
     blocked: usize,
 }
 
+impl State {
+    fn is_counting(&self) -> bool {
+        self.interfaces.iter().all(InterfaceStatus::is_counting)
+    }
+}
+
 impl SlotReader for Arc<SlotMemory> {
     fn read(&self, slot: u32) -> Totals {
         (**self).read(slot)
@@ -106,7 +112,7 @@ impl Reader {
         let state = lock(&running.state);
         let slots = running.slots();
         Statistics {
-            counting: state.interfaces.iter().all(InterfaceStatus::is_counting),
+            counting: state.is_counting(),
             interfaces: state.interfaces.clone(),
             counted: slots.counted(),
             attributed: slots.attributed(),
@@ -141,6 +147,11 @@ impl Running {
 
     pub(super) fn slots(&self) -> MutexGuard<'_, KernelSlots> {
         lock(&self.slots)
+    }
+
+    /// Whether the programs are on every interface.
+    pub(super) fn is_counting(&self) -> bool {
+        lock(&self.state).is_counting()
     }
 
     pub(super) fn set_interfaces<'a>(&self, status: impl Iterator<Item = &'a InterfaceStatus>) {
