@@ -7,6 +7,7 @@
 //! * [`session`]: one participant: life, limits, what waits for it
 //! * [`net`]: sockets and threads around the shards
 //! * [`kernel`]: counting packets in the kernel
+//! * [`privileges`]: what threads may do
 //! * [`metrics`]: every family and its source
 //! * [`auth`]: who may join
 //! * [`audit`]: what the audit log tells
@@ -19,6 +20,7 @@ pub mod config;
 pub mod kernel;
 pub mod metrics;
 pub mod net;
+pub mod privileges;
 pub mod room;
 pub mod session;
 pub mod shard;

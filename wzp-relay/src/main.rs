@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use wzp_relay::admin::ctl;
 use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
 use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
+use wzp_relay::privileges::{self, Privileged};
 use wzp_telemetry::audit::{self, Verified};
 use wzp_telemetry::{log, trace};
 
@@ -62,6 +63,9 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 fn relay(cli: Cli, config: Config) -> Result<()> {
+    privileges::keep_files_private();
+    // Before there is any other thread.
+    let privileged = Privileged::split().context("cannot start a thread")?;
     // Media has threads of its own; this runtime only carries the control plane.
     let runtime = runtime()?;
     let sender = trace::Sender {
@@ -75,7 +79,7 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
         trace::start(&config.tracing, &sender)?
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
-    runtime.block_on(serve(Start { cli, config, log, trace }))
+    runtime.block_on(serve(Start { cli, config, log, trace, privileged }))
 }
 
 /// Says that an audit log is intact, or fails with its first bad line.

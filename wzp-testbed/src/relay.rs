@@ -193,6 +193,11 @@ impl<'a> Relay<'a> {
         Ok(self.process.ended()?.is_none())
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Memory it holds, in bytes.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +38,7 @@ use crate::net::drops::ReceiveDrops;
 use crate::net::run;
 use crate::net::socket as udp;
 use crate::net::steering;
+use crate::privileges::Privileged;
 use crate::session::admission::Admission;
 use crate::shard::Shared;
 
@@ -61,14 +62,17 @@ pub struct Start {
     pub log: Log,
     /// The process's traces.
     pub trace: Trace,
+    /// Who may do what the start needs capabilities for.
+    pub privileged: Privileged,
 }
 
 /// Runs a relay until a signal or an operator ends it.
 ///
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
-pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
+pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Result<()> {
     let started = Instant::now();
+    privileged.report();
     let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
     let count = match config.relay.shards {
         0 => std::thread::available_parallelism()
@@ -79,15 +83,24 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
-    let sockets = udp::bind(config.relay.listen, count)?;
-    let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
+    let (listen, steers) = (config.relay.listen, config.ebpf.mode != EbpfMode::Off);
+    let (sockets, steering) = privileged.run(move || {
+        let sockets = udp::bind(listen, count)?;
+        let steering = steering::start(&sockets, steers);
+        Ok::<_, udp::ListenError>((sockets, steering))
+    })?;
     udp::warn_of_small_buffers(&sockets);
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
-    let listeners = Listeners::bind(&config).await?;
+    let listeners = Listeners::bind(&config, &privileged)?;
 
     let admin = socket::bind(&config.relay.admin_socket())?;
-    let kernel = start_kernel(&config, listening)?;
+    let mut kernel = start_kernel(&config, listening, &privileged)?;
+    let (_running, ended) = mpsc::channel();
+    match kernel.take_interfaces() {
+        Some(interfaces) => privileged.keep_interfaces(move || interfaces.look_after(&ended)),
+        None => drop(privileged),
+    }
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
     let authenticator = Authenticator::new(&config.auth, audit.clone());
     let authenticator = Arc::new(authenticator.context("[auth]")?);
@@ -202,13 +215,18 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Self> {
+    fn bind(config: &Config, privileged: &Privileged) -> Result<Self> {
         let mut listeners = Self { metrics: None, health: None };
+        // A port below 1024 takes a capability.
+        let bind = |address, purpose| {
+            let runtime = Handle::current();
+            privileged.run(move || runtime.block_on(http::bind(address, purpose)))
+        };
         if config.metrics.enabled {
-            listeners.metrics = Some(http::bind(config.metrics.listen_addr, METRICS).await?);
+            listeners.metrics = Some(bind(config.metrics.listen_addr, METRICS)?);
         }
         if config.health.enabled {
-            listeners.health = Some(http::bind(config.health.listen_addr, HEALTH).await?);
+            listeners.health = Some(bind(config.health.listen_addr, HEALTH)?);
         }
         Ok(listeners)
     }
@@ -236,7 +254,7 @@ impl Listeners {
 }
 
 /// Has the kernel count, as far as it is wanted and can be done.
-fn start_kernel(config: &Config, listening: SocketAddr) -> Result<Kernel> {
+fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged) -> Result<Kernel> {
     let EbpfSection { mode, interfaces, slots, trace } = &config.ebpf;
     let nothing_named = interfaces.is_empty();
     if *mode == EbpfMode::Auto && nothing_named {
@@ -259,7 +277,8 @@ fn start_kernel(config: &Config, listening: SocketAddr) -> Result<Kernel> {
         capacity: *slots,
         trace: *trace,
     };
-    Kernel::start(&options).context("the kernel cannot count (--ebpf require)")
+    let kernel = privileged.run(move || Kernel::start(&options));
+    kernel.context("the kernel cannot count (--ebpf require)")
 }
 
 /// The interfaces that carry the address; all but loopback for `[::]`.

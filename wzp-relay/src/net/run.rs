@@ -16,6 +16,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::set_current_timer_slack;
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 
 use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
@@ -24,6 +25,7 @@ use crate::audit;
 use crate::auth::queue::AuthQueue;
 use crate::metrics::reason::DropReason;
 use crate::metrics::stats::ShardStats;
+use crate::privileges::confinement::{self, Confinement};
 use crate::room::ShardIndex;
 use crate::shard::flow::FlowEvent;
 use crate::shard::mail::{Mail, Packet};
@@ -92,11 +94,25 @@ pub fn start(
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
+            confine(index);
             worker.run();
         })?;
         shards.threads.push(thread);
     }
     Ok(shards)
+}
+
+/// Leaves the thread of a shard nothing but its sockets and its memory.
+fn confine(shard: ShardIndex) {
+    match confinement::confine() {
+        Ok(Confinement::Full) => {}
+        // Once is enough.
+        Ok(confinement) if shard == 0 => {
+            info!(landlock = confinement.name(), "this kernel cannot fully confine the shards");
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, shard, "the shard's thread is not confined"),
+    }
 }
 
 impl Shards {
