@@ -147,8 +147,10 @@ fn flows(control: &Control) -> Result<Value, Refusal> {
     show(control.sources.accounts.flows())
 }
 
+/// In canonical form, as peers' are.
 fn address(text: &str) -> Result<IpAddr, Refusal> {
-    text.parse().map_err(|_| refuse(BAD, "that is not an IP address"))
+    let ip: Result<IpAddr, _> = text.parse();
+    ip.map(|ip| ip.to_canonical()).map_err(|_| refuse(BAD, "that is not an IP address"))
 }
 
 fn block(control: &Control, by: &Operator, ip: &str, body: &Bytes) -> Result<Value, Refusal> {

@@ -221,12 +221,12 @@ impl Control {
         is_there
     }
 
-    /// Ends all sessions from an address; how many there were.
+    /// Ends all sessions from an address in canonical form; how many there were.
     pub fn kick_all_from(&self, ip: IpAddr, reason: Option<&str>) -> usize {
         let of = |row: SessionRow| {
             let peer: SocketAddr = row.peer.parse().ok()?;
             let session = SessionId::parse(&row.session)?;
-            (peer.ip().to_canonical() == ip.to_canonical()).then_some(session)
+            (peer.ip() == ip).then_some(session)
         };
         let sessions: Vec<_> = self.sessions().into_iter().filter_map(of).collect();
         sessions.iter().for_each(|session| self.tell_shards_to_kick(*session, reason));

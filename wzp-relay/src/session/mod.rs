@@ -8,6 +8,7 @@ pub mod feedback;
 mod loss;
 mod meter;
 mod outbox;
+pub mod peer;
 mod vitals;
 
 use std::collections::HashMap;
@@ -176,6 +177,11 @@ struct PendingNotice {
 }
 
 impl Session {
+    /// Where its packets come from, as people write it.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        peer::canonical(self.connection.remote_address())
+    }
+
     pub(crate) fn new(
         id: SessionId,
         mut connection: Connection,

@@ -48,6 +48,7 @@ use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
 use crate::room::{SessionId, ShardIndex};
 use crate::session::admission::{Admission, Permit};
+use crate::session::peer::canonical;
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
 use event::SessionEvent;
@@ -223,7 +224,7 @@ impl Shard {
 
     /// Decides whether a new connection may begin.
     fn accept(&mut self, incoming: Incoming, out: &mut Outgoing) {
-        let remote = incoming.remote_address();
+        let remote = canonical(incoming.remote_address());
         if self.shared.admission.is_crowded(remote.ip())
             && !incoming.remote_address_validated()
             && incoming.may_retry()
@@ -236,7 +237,7 @@ impl Shard {
             Ok(permit) => permit,
             Err(reason) => {
                 self.stats.connections_refused[reason].add(1);
-                limited!(DEBUG, per_second(10), src_ip = %remote.ip().to_canonical(),
+                limited!(DEBUG, per_second(10), src_ip = %remote.ip(),
                          reason = reason.name(), "connection refused");
                 out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
                 return;
@@ -250,7 +251,7 @@ impl Shard {
             }
             Err(error) => {
                 // Before there is a session: another ALPN, or TLS that is none.
-                limited!(INFO, per_minute(60), src_ip = %remote.ip().to_canonical(),
+                limited!(INFO, per_minute(60), src_ip = %remote.ip(),
                          reason = RefuseReason::Invalid.name(), error = &*error.cause.to_string(),
                          "handshake failed");
                 error.response
@@ -407,7 +408,7 @@ impl Shard {
             let took = self.now.duration_since(session.began);
             distributions.handshake.observe_with(took, trace_id);
         }
-        let remote = session.connection.remote_address();
+        let remote = session.peer();
         session.known_address = Some(remote);
         self.flow_events.push(FlowEvent::Opened { session: session.id, remote });
         if session.connection.datagrams().max_size().is_none() {
@@ -486,7 +487,7 @@ impl Shard {
         if let Some(vitals) = session.vitals.take() {
             self.shared.sessions.close(vitals.handle);
         }
-        let remote = session.connection.remote_address().ip().to_canonical();
+        let remote = session.peer().ip();
         let (id, why) = (session.id, reason.name());
         match (session.seat(), session.phase()) {
             (Some(_), _) => {

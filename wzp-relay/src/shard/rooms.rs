@@ -168,7 +168,7 @@ impl Shard {
             id,
             room: name.clone(),
             name: session.name.clone(),
-            peer: session.connection.remote_address(),
+            peer: session.peer(),
             shard: self.index,
             joined_at: wall,
         });
@@ -181,7 +181,7 @@ impl Shard {
             room: name.clone(),
             name: session.name.clone(),
             user: session.grant.user.clone(),
-            peer: session.connection.remote_address(),
+            peer: session.peer(),
         });
         let room_count = self.rooms.room(key).forwarded.count.clone();
         self.flow_events.push(FlowEvent::Seated {
@@ -218,9 +218,9 @@ impl Shard {
                 expires_ms: session.grant.expires.map_or(0, wall_at),
             }),
         };
-        let remote = session.connection.remote_address();
+        let peer = session.peer();
         limited!(INFO, per_second(100), peer_id = %id, room = &*name, sender_id,
-                 src_ip = %remote.ip().to_canonical(), src_port = remote.port(),
+                 src_ip = %peer.ip(), src_port = peer.port(),
                  user = session.grant.user.as_deref(), "session joined");
         let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
         let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);

@@ -11,10 +11,9 @@ use crate::session::Session;
 /// its children.
 pub(super) fn handshake(session: &Session, now: Instant) -> Option<SpanContext> {
     finished("handshake", session.began, now, None, || {
-        let peer = session.connection.remote_address().ip().to_canonical();
         [
             KeyValue::new("session", session.id.to_string()),
-            KeyValue::new("client.address", peer.to_string()),
+            KeyValue::new("client.address", session.peer().ip().to_string()),
         ]
     })
 }

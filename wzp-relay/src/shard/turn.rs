@@ -108,7 +108,7 @@ impl Shard {
             self.timers.forget(number);
             return;
         }
-        let remote = session.connection.remote_address();
+        let remote = session.peer();
         if session.known_address.is_some_and(|known| known != remote) {
             session.known_address = Some(remote);
             self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
