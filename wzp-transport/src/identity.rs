@@ -113,12 +113,37 @@ pub enum IdentityError {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    not_after: i64,
+    validity: Validity,
+}
+
+/// When a certificate is good, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub begins: i64,
+    /// Not after.
+    pub expires: i64,
+}
+
+impl Validity {
+    /// That of an X.509 certificate.
+    ///
+    /// # Errors
+    /// What the parser said.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+        let validity = parsed.validity();
+        Ok(Self {
+            begins: validity.not_before.timestamp(),
+            expires: validity.not_after.timestamp(),
+        })
+    }
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key(), not_after: self.not_after }
+        Self { chain: self.chain.clone(), key: self.key.clone_key(), validity: self.validity }
     }
 }
 
@@ -139,10 +164,10 @@ impl Identity {
         let Some(end_entity) = chain.first() else {
             return Err(read("a certificate", cert, "it holds no CERTIFICATE block".into()));
         };
-        let not_after = not_after(end_entity)
+        let validity = Validity::of(end_entity)
             .map_err(|reason| IdentityError::Certificate { path: cert.into(), reason })?;
         let identity = Self {
-            not_after,
+            validity,
             chain,
             key: PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| read("a private key", key, describe(&error)))?,
@@ -155,17 +180,27 @@ impl Identity {
         }
     }
 
+    /// The self-signed identity kept in `directory`, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be used.
+    pub fn load(directory: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = directory.join(IDENTITY_FILE);
+        path.exists().then(|| Self::from_files(&path, &path)).transpose()
+    }
+
     /// The self-signed identity kept in `directory`; made there the first time.
     ///
     /// # Errors
     /// Any [`IdentityError`]; an identity that exists is never replaced.
     pub fn load_or_create(directory: &Path) -> Result<Self, IdentityError> {
-        let path = directory.join(IDENTITY_FILE);
-        if !path.exists() {
-            let create = |reason: String| IdentityError::Create { path: path.clone(), reason };
-            let (_, pem) = Self::generate().map_err(|error| create(error.to_string()))?;
-            persist(directory, &path, pem.as_bytes()).map_err(|error| create(error.to_string()))?;
+        if let Some(kept) = Self::load(directory)? {
+            return Ok(kept);
         }
+        let path = directory.join(IDENTITY_FILE);
+        let create = |reason: String| IdentityError::Create { path: path.clone(), reason };
+        let (_, pem) = Self::generate().map_err(|error| create(error.to_string()))?;
+        persist(directory, &path, pem.as_bytes()).map_err(|error| create(error.to_string()))?;
         Self::from_files(&path, &path)
     }
 
@@ -180,7 +215,10 @@ impl Identity {
         let certificate = parameters.self_signed(&key)?;
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
         let identity = Self {
-            not_after: parameters.not_after.unix_timestamp(),
+            validity: Validity {
+                begins: parameters.not_before.unix_timestamp(),
+                expires: parameters.not_after.unix_timestamp(),
+            },
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         };
@@ -194,7 +232,12 @@ impl Identity {
 
     /// When the end entity expires, in seconds since 1970.
     pub const fn expires(&self) -> i64 {
-        self.not_after
+        self.validity.expires
+    }
+
+    /// When the end entity is good.
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The key that signs stateless resets (RFC 9000 section 10.3.2). Derived
@@ -231,13 +274,6 @@ impl Identity {
             .map(Arc::new)
             .map_err(|error| rustls::Error::General(error.to_string()))
     }
-}
-
-/// When a certificate expires, in seconds since 1970.
-fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
-    Ok(parsed.validity().not_after.timestamp())
 }
 
 /// A reason without the noise of the library's own type names.

@@ -118,6 +118,12 @@ impl WebConfig {
         Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
     }
 
+    /// The file and those that it names, as last read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.protection.files.clone()
+    }
+
     /// How the next connection is protected. A change that cannot be used is
     /// logged once, and what was there before stays.
     pub(super) fn current(&self) -> Arc<Protection> {

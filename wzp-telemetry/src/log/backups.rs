@@ -144,6 +144,11 @@ impl Backups {
         Ok(found)
     }
 
+    /// Whether that is the name of one of these files.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.parse(name).is_some()
+    }
+
     /// The time and the form in a name, if it is one of these files'.
     fn parse<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
         let rest = name.strip_prefix(&self.prefix)?;

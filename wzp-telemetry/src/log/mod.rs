@@ -14,9 +14,10 @@ mod limit;
 mod queue;
 mod writer;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -110,6 +111,21 @@ pub fn start(settings: &Logging, layers: Vec<BoxedLayer>) -> Result<Log, LogErro
     let (log, dispatch) = Log::new(settings, layers)?;
     dispatch.try_init().map_err(|_| LogError::Installed)?;
     Ok(log)
+}
+
+/// Whether [`start`] could start a log at this moment. Makes and changes nothing.
+///
+/// # Errors
+/// The file cannot be had, or RUST_LOG cannot be read.
+pub fn check(settings: &Logging) -> Result<(), LogError> {
+    filter::initial(settings.level)?;
+    settings.file.as_deref().map_or(Ok(()), file::LogFile::check)
+}
+
+/// Whether a log at `log` makes, renames or deletes files of that name in its folder: its
+/// lock, and what it puts aside.
+pub fn is_own(log: &Path, name: &OsStr) -> bool {
+    file::is_own(log, name)
 }
 
 impl Log {
