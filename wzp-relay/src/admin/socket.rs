@@ -1,9 +1,11 @@
 //! The admin socket: HTTP over a Unix socket that only the relay's own user and
 //! root can open. `wzp-relay ctl` is its client.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +20,17 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
+use wzp_telemetry::probe;
 
 use super::api::{self, Refusal};
 use super::control::Control;
@@ -55,18 +60,93 @@ pub fn bind(path: &Path) -> Result<Listener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(problem)?;
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!(
+    match occupant(path).with_context(problem)? {
+        Occupant::Nobody => {}
+        Occupant::DeadRelay => std::fs::remove_file(path).with_context(problem)?,
+        Occupant::Relay => bail!(
             "another relay uses the state directory: its admin socket {} answers; \
              choose another one with --state-dir",
             path.display()
         ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => std::fs::remove_file(path).with_context(problem)?,
     }
-    let listener = UnixListener::bind(path).with_context(problem)?;
+    let address = Address::of(path).with_context(problem)?;
+    let listener = UnixListener::bind(&address.path).with_context(problem)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(problem)?;
     Ok(Listener { listener, path: path.to_owned() })
+}
+
+/// Who is where an admin socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// There is no such file.
+    Nobody,
+    /// A socket that nobody listens on any more.
+    DeadRelay,
+    /// A relay that runs.
+    Relay,
+}
+
+/// Looks who that is.
+///
+/// # Errors
+/// It is no socket, or this user may not ask.
+pub fn occupant(path: &Path) -> io::Result<Occupant> {
+    let found = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nobody),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("what is there is no socket; move it away"));
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // One that hangs answers nobody, and is there.
+    socket.set_nonblocking(true)?;
+    let address = Address::of(path)?;
+    match socket.connect(&SockAddr::unix(&address.path)?) {
+        Ok(()) => Ok(Occupant::Relay),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Occupant::Relay),
+            io::ErrorKind::ConnectionRefused => Ok(Occupant::DeadRelay),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether [`bind`] would do at this moment, where no relay is. Makes nothing.
+///
+/// # Errors
+/// Those of [`bind`].
+pub fn check(path: &Path) -> Result<Occupant> {
+    let problem = || format!("cannot open the admin socket {}", path.display());
+    let occupant = occupant(path).with_context(problem)?;
+    probe::folder(path.parent().unwrap_or(path)).with_context(problem)?;
+    Ok(occupant)
+}
+
+/// What the system takes for a socket's path. It takes 107 bytes (unix(7)); a longer one
+/// is said by way of its folder, held open: `/proc/self/fd/N/admin.sock`.
+struct Address<'a> {
+    path: Cow<'a, Path>,
+    /// The path is good while this is open.
+    _folder: Option<OwnedFd>,
+}
+
+impl<'a> Address<'a> {
+    /// Longest path in an address, without the byte that ends it.
+    const LONGEST: usize = 107;
+
+    fn of(path: &'a Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if path.as_os_str().len() <= Self::LONGEST {
+            return Ok(Self { path: path.into(), _folder: None });
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let way = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Self { path: Path::new(&way).join(name).into(), _folder: Some(folder) })
+    }
 }
 
 /// The open socket; its file goes when this is dropped.
@@ -184,9 +264,9 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     order: &(impl Serialize + Sync),
 ) -> Result<T, AskError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|reason| AskError::Absent { path: socket.into(), reason })?;
+    let absent = |reason| AskError::Absent { path: socket.into(), reason };
+    let address = Address::of(socket).map_err(absent)?;
+    let stream = UnixStream::connect(&address.path).await.map_err(absent)?;
     let exchange = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
