@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
-use wzp_relay::admin::ctl;
+use tracing::warn;
 use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
-use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
+use wzp_relay::admin::{ctl, socket};
+use wzp_relay::config::{AuditCommand, Cli, Command, Config, Loaded, StateDir};
 use wzp_relay::privileges::{self, Privileged};
 use wzp_telemetry::audit::{self, Verified};
 use wzp_telemetry::{log, trace};
@@ -28,41 +29,36 @@ fn run(cli: Cli) -> Result<()> {
         return command.run(&cli, &mut std::io::stdout().lock());
     }
     if let Some(Command::Ctl { command }) = cli.command.clone() {
-        let runtime = runtime()?;
-        return runtime.block_on(ctl::run(&admin_socket(&cli), command));
+        let socket = admin_socket(&cli)?;
+        return runtime()?.block_on(ctl::run(&socket, command));
     }
-    let config = Config::load(&cli)?;
-    match cli.command.clone() {
-        Some(Command::Audit(AuditCommand::Verify { mut files })) => {
-            if files.is_empty() {
-                let own = || config.relay.state_dir.join(AUDIT_FILE);
-                files.push(config.audit.file.unwrap_or_else(own));
-            }
-            verify(&files)
+    if let Some(Command::Audit(AuditCommand::Verify { mut files })) = cli.command.clone() {
+        if files.is_empty() {
+            let config = Config::load(&cli)?;
+            let own = || config.relay.state_dir.join(AUDIT_FILE);
+            files.push(config.audit.file.unwrap_or_else(own));
         }
-        Some(Command::Config(_) | Command::Ctl { .. }) | None => relay(cli, config),
+        return verify(&files);
     }
+    relay(cli)
 }
 
-/// Where the relay is that the command line means. A configuration that is wrong
-/// by now does not keep anybody from a relay that runs.
-fn admin_socket(cli: &Cli) -> PathBuf {
-    let relay = Config::load(cli).map(|config| config.relay).unwrap_or_else(|error| {
-        eprintln!("wzp-relay: warning: {error}");
-        let mut relay = RelaySection::default();
-        if let Some(folder) = &cli.state_dir {
-            relay.state_dir.clone_from(folder);
-        }
-        relay
-    });
-    relay.admin_socket()
+/// Where the relay is that the command line means.
+fn admin_socket(cli: &Cli) -> Result<PathBuf> {
+    let StateDir { path, problem } = StateDir::find(cli)
+        .context("it cannot be told which relay is meant; give its --state-dir")?;
+    if let Some(problem) = problem {
+        eprintln!("wzp-relay: warning: {problem}");
+    }
+    Ok(path.join(socket::FILE))
 }
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn relay(cli: Cli, config: Config) -> Result<()> {
+fn relay(cli: Cli) -> Result<()> {
+    let Loaded { config, warnings, .. } = Loaded::new(&cli)?;
     privileges::keep_files_private();
     // Before there is any other thread.
     let privileged = Privileged::split().context("cannot start a thread")?;
@@ -79,6 +75,9 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
         trace::start(&config.tracing, &sender)?
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     runtime.block_on(serve(Start { cli, config, log, trace, privileged }))
 }
 

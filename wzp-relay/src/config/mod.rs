@@ -36,7 +36,7 @@ pub use change::{Applies, Change};
 pub use cli::{AuditCommand, Cli, Command};
 pub use command::ConfigCommand;
 pub use limits::{Limits, MAX_FRAME_BYTES};
-pub use load::Loaded;
+pub use load::{Loaded, StateDir};
 pub use problem::{ConfigError, Origin, Problem};
 pub use sections::{EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
 

@@ -8,7 +8,7 @@ use super::problem::{Origin, Problem};
 use super::values::typed;
 
 /// How like a key must be to be what was meant, from 0 to 1.
-const LIKENESS: f64 = 0.7;
+pub(super) const LIKENESS: f64 = 0.7;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Setting {
