@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use quinn_proto::ServerConfig;
 use serde::{Deserialize, Serialize};
-use wzp_transport::identity::{Fingerprint, Identity, IdentityError};
+use wzp_telemetry::probe;
+use wzp_transport::identity::{Fingerprint, IDENTITY_FILE, Identity, IdentityError};
 use wzp_transport::parameters;
 
 use super::control::Control;
@@ -129,6 +130,7 @@ impl Control {
         let wanted = Config::load(&self.cli)?;
         let changes = Change::between(&old, &wanted);
         let new = Change::apply(&old, &wanted)?;
+        new.check_files()?;
         let identity = self.identity.prepare(&new.relay).context("relay.cert and relay.key")?;
         let tokens = self.authenticator.prepare(&new.auth).context("[auth]")?;
         self.log.apply(&new.logging)?;
@@ -159,6 +161,26 @@ impl Control {
         };
         Ok((reloaded, tokens))
     }
+}
+
+/// The identity that a relay would have now, if it is there already. Makes none.
+///
+/// # Errors
+/// It cannot be read or used, or could not be made.
+pub fn look_for_identity(relay: &RelaySection) -> Result<Option<Identity>> {
+    let found = match (&relay.cert, &relay.key) {
+        (Some(cert), Some(key)) => Some(Identity::from_files(cert, key)?),
+        _ => Identity::load(&relay.state_dir)?,
+    };
+    match &found {
+        Some(identity) => drop(identity.quic_server_config()?),
+        None => {
+            let path = relay.state_dir.join(IDENTITY_FILE);
+            probe::file(&path)
+                .map_err(|error| IdentityError::Create { path, reason: error.to_string() })?;
+        }
+    }
+    Ok(found)
 }
 
 /// Files of the operator, or the self-signed identity of the state directory.
@@ -207,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let relay = RelaySection { state_dir: folder.path().into(), ..RelaySection::default() };
         let current = CurrentIdentity::read(&relay, &Limits::default()).unwrap();
-        std::fs::remove_file(folder.path().join(wzp_transport::identity::IDENTITY_FILE)).unwrap();
+        std::fs::remove_file(folder.path().join(IDENTITY_FILE)).unwrap();
         let (old, new) = current.take(current.prepare(&relay).unwrap(), &[]);
         assert_ne!(old, new);
     }

@@ -8,10 +8,12 @@ use super::key::{self, Section};
 use super::problem::{Complaint, ConfigError, Origin, Problem};
 use super::setting::Setting;
 use super::values::typed;
-use super::{Cli, Config, environment, file};
+use super::{Cli, Config, environment, file, files};
 
 /// What each layer says, before it is known to be right.
 struct Layers {
+    /// Of the file.
+    path: Option<PathBuf>,
     /// The lowest, if it can be read.
     file: Result<Vec<Setting>, ConfigError>,
     /// Those over it, the lower first.
@@ -42,7 +44,7 @@ impl Layers {
             }
         }
         above.extend(given);
-        Self { file, above, problems: environment.problems, warning }
+        Self { path, file, above, problems: environment.problems, warning }
     }
 
     /// The state directory that is in force as far as these can be read.
@@ -118,7 +120,7 @@ impl Loaded {
 
     /// The later of two settings of a key wins.
     fn from_layers(layers: Layers, sections: &[Section]) -> Result<Self, ConfigError> {
-        let Layers { file, above, mut problems, warning } = layers;
+        let Layers { path, file, above, mut problems, warning } = layers;
         let settings: Vec<_> = file?.into_iter().chain(above).collect();
         problems.extend(settings.iter().filter_map(|setting| setting.problem(sections)));
         if !problems.is_empty() {
@@ -136,8 +138,9 @@ impl Loaded {
         })?;
         let origins = set.into_iter().map(|(key, (_, origin))| (key, origin)).collect();
         let loaded = Self { config, warnings: warning.into_iter().collect(), origins };
-        let problems: Vec<_> =
-            loaded.config.check().into_iter().map(|found| loaded.located(found)).collect();
+        let mut found = loaded.config.check();
+        found.extend(files::check(&loaded.config, path.as_deref()));
+        let problems: Vec<_> = found.into_iter().map(|found| loaded.located(found)).collect();
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError::Problems(problems)) }
     }
 

@@ -14,6 +14,7 @@ mod command;
 mod document;
 mod environment;
 mod file;
+mod files;
 mod key;
 mod limits;
 mod load;
@@ -76,5 +77,18 @@ impl Config {
     /// Any [`ConfigError`].
     pub fn load(cli: &Cli) -> Result<Self, ConfigError> {
         Loaded::new(cli).map(|loaded| loaded.config)
+    }
+
+    /// Whether each file is for one thing, for settings that come from two configurations.
+    ///
+    /// # Errors
+    /// [`ConfigError::Problems`].
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        let found = files::check(self, None).into_iter().map(|complaint| Problem {
+            keys: complaint.keys.into_iter().map(|key| (key.to_owned(), Origin::InForce)).collect(),
+            text: complaint.text,
+        });
+        let found: Vec<_> = found.collect();
+        if found.is_empty() { Ok(()) } else { Err(ConfigError::Problems(found)) }
     }
 }

@@ -10,6 +10,8 @@ use thiserror::Error;
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// A relay that runs would have it after a reload, some of it from before.
+    InForce,
     /// The configuration file.
     File {
         /// The file.
@@ -27,6 +29,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
+            Self::InForce => write!(f, "in force after this reload"),
             Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "command line {name}"),

@@ -1,5 +1,6 @@
 //! Layers and mistakes.
 
+mod files;
 mod random;
 mod state_dir;
 mod variables;
