@@ -67,6 +67,7 @@ pub fn look(control: &Control, path: &str) -> Result<Value, Refusal> {
         "/sessions" => show(control.sessions()),
         "/rooms" => show(control.rooms()),
         "/flows" => flows(control),
+        "/config" => show(&*control.config()),
         _ => Err(absent(&Method::GET, path)),
     }
 }

@@ -46,11 +46,11 @@ use crate::shard::Shared;
 const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_VERSION") };
 
 /// The listener for metrics.
-const METRICS: Purpose =
+pub(crate) const METRICS: Purpose =
     Purpose { serves: "metrics", chosen_with: "metrics.listen_addr or --metrics-port" };
 
 /// The listener for health alone.
-const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "health.listen_addr" };
+pub(crate) const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "health.listen_addr" };
 
 /// What a relay is started with.
 pub struct Start {
@@ -74,12 +74,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     let started = Instant::now();
     privileged.report();
     let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
-    let count = match config.relay.shards {
-        0 => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(crate::config::MAX_SHARDS),
-        given => given,
-    };
+    let count = shard_count(&config);
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
@@ -89,7 +84,9 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
         let steering = steering::start(&sockets, steers);
         Ok::<_, udp::ListenError>((sockets, steering))
     })?;
-    udp::warn_of_small_buffers(&sockets);
+    if let Some(problem) = udp::small_buffers(&sockets) {
+        warn!("{problem}");
+    }
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listeners = Listeners::bind(&config, &privileged)?;
@@ -208,21 +205,34 @@ fn tell_audit(audit: &Audit, what: &str) {
     }
 }
 
-/// The open TCP listeners.
+/// How many threads forward.
+pub(crate) fn shard_count(config: &Config) -> usize {
+    match config.relay.shards {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(crate::config::MAX_SHARDS),
+        given => given,
+    }
+}
+
+/// The open TCP listeners, and what protects the first.
 struct Listeners {
     metrics: Option<tokio::net::TcpListener>,
+    web: Option<WebConfig>,
     health: Option<tokio::net::TcpListener>,
 }
 
 impl Listeners {
     fn bind(config: &Config, privileged: &Privileged) -> Result<Self> {
-        let mut listeners = Self { metrics: None, health: None };
+        let mut listeners = Self { metrics: None, web: None, health: None };
         // A port below 1024 takes a capability.
         let bind = |address, purpose| {
             let runtime = Handle::current();
             privileged.run(move || runtime.block_on(http::bind(address, purpose)))
         };
         if config.metrics.enabled {
+            let web = config.metrics.web_config.as_deref();
+            listeners.web = web.map(WebConfig::load).transpose()?;
             listeners.metrics = Some(bind(config.metrics.listen_addr, METRICS)?);
         }
         if config.health.enabled {
@@ -239,11 +249,10 @@ impl Listeners {
     fn serve(self, config: &Config, sources: &Sources, health: &Arc<dyn Health>) -> Result<()> {
         let traffic = Arc::new(Traffic::default());
         if let Some(listener) = self.metrics {
-            let web = config.metrics.web_config.as_deref().map(WebConfig::load).transpose()?;
             let registry = metrics::registry(sources.clone(), health.clone())?;
             let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
             let site = Site::with_metrics(&config.metrics, PROGRAM, health.clone(), scrapes);
-            tokio::spawn(http::serve(listener, site, traffic.clone(), web));
+            tokio::spawn(http::serve(listener, site, traffic.clone(), self.web));
         }
         if let Some(listener) = self.health {
             let site = Site::health_only(&config.health, PROGRAM, health.clone());
@@ -255,9 +264,8 @@ impl Listeners {
 
 /// Has the kernel count, as far as it is wanted and can be done.
 fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged) -> Result<Kernel> {
-    let EbpfSection { mode, interfaces, slots, trace } = &config.ebpf;
-    let nothing_named = interfaces.is_empty();
-    if *mode == EbpfMode::Auto && nothing_named {
+    let EbpfSection { mode, interfaces, .. } = &config.ebpf;
+    if *mode == EbpfMode::Auto && interfaces.is_empty() {
         let names = interfaces_of(listening.ip());
         info!(
             "the relay counts by itself; to have the kernel count, name the interface, \
@@ -265,20 +273,25 @@ fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged)
             names.first().map_or("eth0", String::as_str)
         );
     }
-    let options = Options {
-        mode: match mode {
-            EbpfMode::Auto if nothing_named => Mode::Off,
+    let options = kernel_options(&config.ebpf, listening);
+    let kernel = privileged.run(move || Kernel::start(&options));
+    kernel.context("the kernel cannot count (--ebpf require)")
+}
+
+/// How the kernel shall count what comes to that address.
+pub(crate) fn kernel_options(ebpf: &EbpfSection, listening: SocketAddr) -> Options {
+    Options {
+        mode: match ebpf.mode {
+            EbpfMode::Auto if ebpf.interfaces.is_empty() => Mode::Off,
             EbpfMode::Off => Mode::Off,
             EbpfMode::Auto => Mode::Auto,
             EbpfMode::Require => Mode::Require,
         },
-        interfaces: interfaces.clone(),
+        interfaces: ebpf.interfaces.clone(),
         port: listening.port(),
-        capacity: *slots,
-        trace: *trace,
-    };
-    let kernel = privileged.run(move || Kernel::start(&options));
-    kernel.context("the kernel cannot count (--ebpf require)")
+        capacity: ebpf.slots,
+        trace: ebpf.trace,
+    }
 }
 
 /// The interfaces that carry the address; all but loopback for `[::]`.

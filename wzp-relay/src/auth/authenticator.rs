@@ -12,6 +12,7 @@ use wzp_telemetry::audit::Audit;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
+use super::http::HttpClient;
 use super::jwks::Jwks;
 use super::jwt::Jwt;
 use super::keys::KeySet;
@@ -78,15 +79,23 @@ impl Authenticator {
         Ok(Self { method: ArcSwap::from_pointee(method), patience, stats, audit })
     }
 
-    /// Whether the keys that are in files can be used on this host.
+    /// Whether [`Self::new`] would do at this moment. Asks nobody.
     ///
     /// # Errors
-    /// Any [`KeyError`].
-    pub fn check_files(section: &AuthSection) -> Result<(), KeyError> {
-        match section.mode {
-            AuthMode::Jwt => KeySet::from_files(&section.jwt).map(drop),
-            AuthMode::None | AuthMode::Webhook => Ok(()),
+    /// Any [`AuthError`].
+    pub fn check(section: &AuthSection) -> Result<(), AuthError> {
+        let (key, url) = match section.mode {
+            AuthMode::None => return Ok(()),
+            AuthMode::Jwt => {
+                KeySet::from_files(&section.jwt)?;
+                ("auth.jwt.jwks_url", &section.jwt.jwks_url)
+            }
+            AuthMode::Webhook => ("auth.webhook.url", &section.webhook.url),
+        };
+        if let Some(url) = url {
+            HttpClient::new(&parse(key, url)?)?;
         }
+        Ok(())
     }
 
     /// For the shards: whether they have to ask.

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, UdpSocket};
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
-use tracing::warn;
 use wzp_telemetry::http::without_ipv6;
 
 /// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
@@ -25,7 +24,7 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on UDP {address}: {reason}")]
+    #[error("cannot listen on UDP {address}: {reason}; the address is chosen with --listen")]
     Other {
         /// The address wanted.
         address: SocketAddr,
@@ -84,18 +83,16 @@ fn grow_buffers(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells the operator if the system's limits leave the sockets with less.
-pub fn warn_of_small_buffers(sockets: &[UdpSocket]) {
+/// What to tell the operator if the system's limits leave the sockets with less.
+pub fn small_buffers(sockets: &[UdpSocket]) -> Option<String> {
     // The kernel reports twice what was asked for: it counts its own overhead.
-    let size = sockets.first().and_then(|socket| SockRef::from(socket).recv_buffer_size().ok());
-    if let Some(size) = size.map(|size| size / 2).filter(|size| *size < BUFFER) {
-        warn!(
-            size,
-            wanted = BUFFER,
-            "UDP receive buffers are small and may overflow under load; \
-             raise the sysctl net.core.rmem_max or grant CAP_NET_ADMIN"
-        );
-    }
+    let size = SockRef::from(sockets.first()?).recv_buffer_size().ok()? / 2;
+    (size < BUFFER).then(|| {
+        format!(
+            "UDP receive buffers have {size} bytes instead of {BUFFER} and may overflow under \
+             load; raise the sysctl net.core.rmem_max or grant CAP_NET_ADMIN"
+        )
+    })
 }
 
 #[cfg(test)]

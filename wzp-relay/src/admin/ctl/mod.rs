@@ -19,6 +19,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::api::{BlockOrder, KickOrder, LogOrder};
+pub(crate) use status::date;
+
 use super::reload::Reloaded;
 use super::socket::{AskError, ask};
 
