@@ -8,6 +8,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls_native_certs::ErrorKind;
 use thiserror::Error;
 
 use crate::crypto_provider;
@@ -87,11 +88,21 @@ fn system_roots(otherwise: &'static str) -> Result<rustls::RootCertStore, TrustE
     let mut roots = rustls::RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
-        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        let reasons: Vec<_> = found.errors.iter().map(reason).collect();
         let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
         return Err(TrustError::NoRoots(reasons, otherwise));
     }
     Ok(roots)
+}
+
+/// Why a file of authorities is of no use, without a part of it: it may be a key that
+/// somebody named by mistake.
+fn reason(error: &rustls_native_certs::Error) -> String {
+    match &error.kind {
+        ErrorKind::Io { inner, path } => format!("{}: {inner}", path.display()),
+        ErrorKind::Os(_) => "the system's store cannot be read".to_owned(),
+        _ => "a file is not PEM as it should be".to_owned(),
+    }
 }
 
 /// Checks the certificate's fingerprint, if one is wanted, and always that the
