@@ -47,7 +47,8 @@ struct Stamp {
     length: u64,
 }
 
-/// Why the file cannot be used.
+/// Why the file cannot be used. Nothing of what is in it is told, nor what a library
+/// said of it: it may be a password.
 #[derive(Debug, Error)]
 pub enum WebConfigError {
     /// It is not there, or must not be read.
@@ -59,11 +60,13 @@ pub enum WebConfigError {
         reason: io::Error,
     },
     /// It is not YAML, or has a key that is not known here.
-    #[error("in {}: {problem}", path.display())]
+    #[error("in {}{}: {problem}", path.display(), at(*place))]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where, and what is known.
+        /// Line and column, if there is one.
+        place: Option<(u64, u64)>,
+        /// What is wrong, and what is known.
         problem: String,
     },
     /// A password is not hashed.
@@ -158,10 +161,13 @@ impl Protection {
     fn load(path: &Path) -> Result<Self, WebConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|reason| WebConfigError::Read { path: path.into(), reason })?;
-        let parse = |problem| WebConfigError::Parse { path: path.into(), problem };
+        let parse = |error: serde_saphyr::Error| WebConfigError::Parse {
+            path: path.into(),
+            place: error.location().map(|at| (at.line(), at.column())),
+            problem: problem(error.without_snippet()),
+        };
         // An empty file is nothing, and protects nothing.
-        let file: Option<File> =
-            serde_saphyr::from_str(&text).map_err(|error| parse(error.to_string()))?;
+        let file: Option<File> = serde_saphyr::from_str(&text).map_err(parse)?;
         let (section, hashes) = file
             .map_or_else(Default::default, |file| (file.tls_server_config, file.basic_auth_users));
         let users = Users::new(hashes)
@@ -180,6 +186,29 @@ impl Protection {
         };
         Ok(Self { tls, users, files })
     }
+}
+
+/// What is wrong with the file, in words that have nothing of it.
+fn problem(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    let known = |what: &str, known: &[&str]| {
+        format!("{what} is not known here; known are {}", known.join(", "))
+    };
+    match error {
+        Error::SerdeUnknownField { expected, .. } => known("this key", expected),
+        Error::SerdeUnknownVariant { expected, .. } => known("this value", expected),
+        Error::SerdeMissingField { field, .. } => format!("{field} is missing"),
+        Error::SerdeInvalidType { .. } | Error::SerdeInvalidValue { .. } => {
+            "this value is of the wrong kind".to_owned()
+        }
+        Error::DuplicateMappingKey { .. } => "this key is there twice".to_owned(),
+        _ => "this is not YAML, or not what belongs here".to_owned(),
+    }
+}
+
+/// A place in the file, for behind its name.
+fn at(place: Option<(u64, u64)>) -> String {
+    place.map(|(line, column)| format!(", line {line}, column {column}")).unwrap_or_default()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {

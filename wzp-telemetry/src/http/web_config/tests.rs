@@ -105,16 +105,26 @@ async fn serve(path: &Path) -> Server {
 fn mistakes_are_named_with_what_to_do() {
     let folder = Folder::new();
     folder.write("empty.pem", "");
-    let cases: [(String, &[&str]); 11] = [
+    let other = folder.issue().1.serialize_pem();
+    folder.write("other.pem", &other);
+    folder.write("line.pem", &other.replace('\n', " "));
+    folder.write("damaged.pem", &other.replace("MI", "AA"));
+    let cases: [(String, &[&str]); 17] = [
         ("tls_server_config: [".into(), &["web.yml", "line 1"]),
-        ("tls_config:\n  cert_file: a\n".into(), &["tls_config", "tls_server_config"]),
-        (format!("{TLS}  max_version: TLS13\n"), &["max_version", "min_version"]),
-        (format!("{TLS}  min_version: TLS10\n"), &["TLS10", "TLS12"]),
+        ("tls_config:\n  cert_file: a\n".into(), &["line 1, column 1", "tls_server_config"]),
+        (format!("{TLS}  max_version: TLS13\n"), &["line 4, column 3", "min_version"]),
+        (format!("{TLS}  min_version: TLS10\n"), &["line 4", "known are TLS12"]),
         (format!("{TLS}  client_auth_type: RequestClientCert\n"), &["RequireAndVerifyClientCert"]),
+        ("basic_auth_users: secret\n".into(), &["line 1", "not what belongs here"]),
+        (format!("{TLS}{TLS}"), &["line 4", "twice"]),
+        (TLS.replace("key.pem", "line.pem"), &["key_file", "line.pem", "line breaks"]),
+        (TLS.replace("key.pem", "damaged.pem"), &["key_file", "damaged.pem"]),
+        (TLS.replace("key.pem", "other.pem"), &["cert.pem", "other.pem", "belong together"]),
+        (TLS.replace("key.pem", "cert.pem"), &["key_file", "swapped"]),
         (format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n"), &["client_ca_file"]),
         (format!("{TLS}  client_ca_file: ca.pem\n"), &["client_auth_type"]),
         ("tls_server_config:\n  cert_file: cert.pem\n".into(), &["key_file"]),
-        (TLS.replace("cert.pem", "empty.pem"), &["cert_file", "empty.pem", "no certificate"]),
+        (TLS.replace("cert.pem", "empty.pem"), &["cert_file", "empty.pem", "not a PEM file"]),
         (TLS.replace("key.pem", "nothing.pem"), &["key_file", "nothing.pem"]),
         ("basic_auth_users:\n  anna: secret\n".into(), &["anna", "bcrypt", "htpasswd"]),
     ];
@@ -122,6 +132,11 @@ fn mistakes_are_named_with_what_to_do() {
         let error = WebConfig::load(&folder.file(&text)).err().unwrap().to_string();
         for part in expected {
             assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+        }
+        let body = &other.lines().nth(1).unwrap()[4..24];
+        let decimal = format!("{:?}", body.as_bytes());
+        for secret in ["secret", body, decimal.trim_matches(['[', ']'])] {
+            assert!(!error.contains(secret), "{text:?} is told: {error:?}");
         }
     }
     let missing = WebConfig::load(Path::new("/nonexistent/web.yml")).err().unwrap();
