@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 mod text;
 
-pub use text::{duration, size};
+pub use text::{duration, size, url};
 
 /// Where metrics are served, and in which form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -21,9 +21,11 @@ impl Config {
         let endpoint = &self.tracing.endpoint;
         let after_scheme = endpoint.split_once("://").map_or(&**endpoint, |(_, rest)| rest);
         let authority = after_scheme.split(['/', '?', '#']).next();
-        authority.is_some_and(|authority| authority.contains('@')).then(|| {
-            // Not shown: it has a password in it.
-            let text = "a name and a password in it would not be sent; write host and port";
+        let is_user = authority.is_some_and(|authority| authority.contains('@'));
+        (is_user || endpoint.contains(['?', '#'])).then(|| {
+            // Not shown: it has a secret in it.
+            let text =
+                "a name, a password and a query in it would not be sent; write host and port";
             Complaint::new(["tracing.endpoint"], text)
         })
     }

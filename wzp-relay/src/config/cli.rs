@@ -53,7 +53,7 @@ pub struct Cli {
 
     /// HTTP service that is asked whether a participant may join; sets
     /// auth.mode to webhook
-    #[arg(long, value_name = "URL", env = "WZP_AUTH_URL")]
+    #[arg(long, value_name = "URL", env = "WZP_AUTH_URL", hide_env_values = true)]
     pub auth_url: Option<String>,
 
     /// Configuration file (TOML); `wzp-relay config example` prints one with

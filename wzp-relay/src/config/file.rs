@@ -16,7 +16,17 @@ use super::values::join;
 pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|reason| ConfigError::Read { path: path.into(), reason })?;
-    let syntax = |error| ConfigError::Syntax { path: path.into(), error };
+    let syntax = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or(&text);
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+        ConfigError::Syntax {
+            path: path.into(),
+            line: line_of(&text, start),
+            column: column.saturating_add(1),
+            reason: error.message().to_owned(),
+        }
+    };
     // One has the values, the other the places.
     let values: Table = toml::from_str(&text).map_err(syntax)?;
     let places = DeTable::parse(&text).map_err(syntax)?;
@@ -51,14 +61,15 @@ impl File<'_> {
                     value,
                     origin: Origin::File {
                         path: self.path.into(),
-                        line: self.line(key.span().start),
+                        line: line_of(self.text, key.span().start),
                     },
                 }),
             }
         }
     }
+}
 
-    fn line(&self, offset: usize) -> usize {
-        self.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1
-    }
+/// The line that has the byte, from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

@@ -22,6 +22,7 @@ mod range;
 mod sections;
 mod setting;
 mod system;
+mod url;
 mod values;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use limits::{Limits, MAX_FRAME_BYTES};
 pub use load::Loaded;
 pub use problem::{ConfigError, Origin, Problem};
 pub use sections::{EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
+pub use url::Url;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

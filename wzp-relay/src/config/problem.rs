@@ -80,13 +80,17 @@ pub enum ConfigError {
         /// What the system said.
         reason: std::io::Error,
     },
-    /// Not TOML.
-    #[error("in {}: {error}", path.display())]
+    /// Not TOML. The line itself is not shown, which may have a secret in it.
+    #[error("in {}, line {line}, column {column}: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line and column, as the parser puts it.
-        error: toml::de::Error,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What the parser misses there.
+        reason: String,
     },
     /// Keys that do not exist, values that are not allowed: all that were found.
     #[error("{}", listed(.0))]

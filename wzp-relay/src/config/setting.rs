@@ -7,6 +7,9 @@ use super::key::{Key, Section};
 use super::problem::{Origin, Problem};
 use super::values::typed;
 
+/// The key of files that hold a secret each.
+const SECRETS: &str = "auth.jwt.secret_files";
+
 /// How like a key must be to be what was meant, from 0 to 1.
 const LIKENESS: f64 = 0.7;
 
@@ -34,6 +37,11 @@ impl Setting {
         let known = keys(sections).find(|key| inside(&key.path, &self.key));
         let refusal = || typed::<Config>([(&*self.key, &self.value)]).err();
         let text = match known {
+            // What stands where files are to be named may be the secret itself.
+            Some(key) if key.path == SECRETS => {
+                refusal()?;
+                format!("wanted is: {}, which hold the secrets; no secret itself", key.form())
+            }
             Some(key) => format!("{}; wanted is: {}", refusal()?.message(), key.form()),
             None if is_section => refusal()?.message().to_owned(),
             None => self.unknown(sections),

@@ -26,7 +26,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 
 use crate::log::BoxedLayer;
-use crate::settings::Tracing;
+use crate::settings::{Tracing, url};
 use export::Counts;
 
 pub use export::TraceCounts;
@@ -69,7 +69,7 @@ pub enum TraceError {
          OTLP receiver (gRPC), for example \"localhost:4317\""
     )]
     Endpoint {
-        /// What was given.
+        /// What was given, without its secrets.
         endpoint: String,
         /// What is wrong with it.
         reason: String,
@@ -112,7 +112,7 @@ impl Trace {
             .with_timeout(EXPORT_TIMEOUT)
             .build()
             .map_err(|error| TraceError::Endpoint {
-                endpoint: endpoint.clone(),
+                endpoint: url::shown(endpoint),
                 reason: error.to_string(),
             })?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
