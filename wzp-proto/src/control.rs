@@ -37,15 +37,15 @@ const MAX_SNAPSHOT_BYTES: usize = 48 * 1024;
 /// which may be empty.
 pub fn snapshot_parts(members: Vec<Member>) -> Vec<Vec<Member>> {
     let mut parts = vec![Vec::new()];
-    let mut bytes = 0;
+    let mut bytes: usize = 0;
     for member in members {
         // Its own length and the tag in front of it.
-        let length = member.encoded_len() + 4;
-        if bytes + length > MAX_SNAPSHOT_BYTES {
+        let length = member.encoded_len().saturating_add(4);
+        bytes = bytes.saturating_add(length);
+        if bytes > MAX_SNAPSHOT_BYTES {
             parts.push(Vec::new());
-            bytes = 0;
+            bytes = length;
         }
-        bytes += length;
         if let Some(part) = parts.last_mut() {
             part.push(member);
         }

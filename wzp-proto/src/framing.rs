@@ -66,7 +66,8 @@ impl Deframer {
     /// [`FramingError::Malformed`] for bytes that are no such message.
     pub fn decode<M: Message + Default>(&mut self) -> Result<Option<M>, FramingError> {
         let Some((length, prefix)) = self.length()? else { return Ok(None) };
-        if self.buffer.len() < prefix + length {
+        // Both are small: `length` is within the limit.
+        if self.buffer.len() < prefix.saturating_add(length) {
             return Ok(None);
         }
         self.buffer.advance(prefix);
@@ -78,12 +79,12 @@ impl Deframer {
     fn length(&self) -> Result<Option<(usize, usize)>, FramingError> {
         let mut length = 0;
         for (index, byte) in self.buffer.iter().take(MAX_PREFIX_BYTES).enumerate() {
-            length |= usize::from(byte & 0x7f) << (7 * index);
+            length |= usize::from(byte & 0x7f) << index.saturating_mul(7);
             if byte & 0x80 == 0 {
                 return if length > self.limit {
                     Err(FramingError::TooLong { limit: self.limit })
                 } else {
-                    Ok(Some((length, index + 1)))
+                    Ok(Some((length, index.saturating_add(1))))
                 };
             }
         }

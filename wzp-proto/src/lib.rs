@@ -9,6 +9,17 @@
 //! * [`framing`]: how messages are laid into the stream
 //! * [`close`]: the codes that end a session
 
+// Every number here may be a peer's.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 pub mod close;
 pub mod control;
 pub mod framing;

@@ -76,7 +76,7 @@ impl Entry {
 
     /// The line, with its end, and what the next one continues.
     pub(super) fn after(&self, last: &Link) -> (String, Link) {
-        let sequence = last.sequence + 1;
+        let sequence = last.sequence.saturating_add(1);
         let told = &self.told;
         let mut line = format!(r#"{told},"sequence":{sequence},"previous":"{}""#, last.hash);
         let hash = hash(line.as_bytes());

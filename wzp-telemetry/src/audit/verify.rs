@@ -112,9 +112,10 @@ fn check(line: &[u8], before: Option<&Place>, is_first: bool) -> Result<Place, S
         Some(before) if before.hash != place.previous => {
             Err("it does not continue the line before: a record was deleted, added or moved".into())
         }
-        Some(before) if before.sequence + 1 != place.sequence => {
-            Err(format!("its sequence is {}, not {}", place.sequence, before.sequence + 1))
-        }
+        Some(before) if before.sequence.checked_add(1) != Some(place.sequence) => Err(format!(
+            "its sequence is {}, that of the line before {}",
+            place.sequence, before.sequence
+        )),
         None if place.sequence == 1 && place.previous != record::origin().hash => {
             Err("it is number 1 and yet continues another record".into())
         }

@@ -18,6 +18,9 @@ use flate2::write::GzEncoder;
 /// When a file was put aside, as its name tells. Sorts by time.
 const STAMP: &str = "20261125T101112.131415Z";
 
+/// The last time that a name can tell.
+const LAST: &str = "99991231T235959.999999Z";
+
 /// The files that were put aside for one log file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Backups {
@@ -57,10 +60,13 @@ impl Backups {
         &self.folder
     }
 
-    /// A name that sorts behind all that exist, even when the clock was set back.
+    /// A name that sorts behind all that exist, even when the clock was set back;
+    /// behind [`LAST`] there is none.
     pub(super) fn next(&self, now: SystemTime) -> io::Result<PathBuf> {
-        let after_last = self.list()?.last_key_value().and_then(|(last, _)| time(last));
-        let after_last = after_last.map(|last| last + Duration::from_micros(1));
+        let found = self.list()?;
+        let last =
+            found.last_key_value().map(|(last, _)| last.as_str()).filter(|last| *last < LAST);
+        let after_last = last.and_then(|last| time(last)?.checked_add(Duration::from_micros(1)));
         let at = after_last.map_or(now, |after| after.max(now));
         Ok(self.path(&stamp(at), ""))
     }
@@ -218,6 +224,9 @@ mod tests {
         fs::write(backups.path(STAMP, ".gz"), "").unwrap();
         let next = backups.next(earlier).unwrap();
         assert_eq!(next, folder.path().join("a-20261125T101112.131416Z.log"));
+        fs::write(backups.path(LAST, ""), "").unwrap();
+        let next = backups.next(earlier).unwrap();
+        assert_eq!(next, folder.path().join("a-20261125T091112.131415Z.log"));
     }
 
     #[test]
