@@ -7,9 +7,10 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use tokio::time::timeout;
 
-use super::claims::{Claims, Now};
+use super::claims::{Claims, KINDS};
 use super::jwks::Jwks;
 use super::keys::KeySet;
+use super::time::Now;
 use super::{AuthRequest, Grant, Refusal};
 use crate::config::{JwtAlgorithm, JwtSection};
 use crate::metrics::reason::AuthFailReason;
@@ -113,9 +114,8 @@ impl Jwt {
                 Ok(data) => return Ok(data.claims),
                 Err(error) => match error.into_kind() {
                     // Said only of a signature that is good.
-                    ErrorKind::Json(error) => {
-                        let text = format!("the token's claims are not as they should be: {error}");
-                        return Err(Refusal::new(AuthFailReason::Claims, text));
+                    ErrorKind::Json(_) => {
+                        return Err(Refusal::new(AuthFailReason::Claims, KINDS));
                     }
                     ErrorKind::Base64(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
                         return malformed();

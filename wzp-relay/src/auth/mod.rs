@@ -7,6 +7,7 @@
 //! * [`authenticator`]: takes requests, answers them, can be reloaded
 //! * `jwt`, `claims`, `keys`, `jwks`: the relay decides by signature and claims
 //! * `webhook`, `breaker`, `cache`: a service of the operator decides
+//! * `time`: what others say about time, bounded
 //! * [`stats`]: what is counted
 
 pub mod authenticator;
@@ -19,7 +20,11 @@ mod jwt;
 mod keys;
 pub mod queue;
 pub mod stats;
+mod time;
 mod webhook;
+
+pub use claims::Claims;
+pub use time::{HORIZON, Now};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,6 +21,7 @@ use super::breaker::{Breaker, BreakerState};
 use super::cache::Cache;
 use super::http::HttpClient;
 use super::stats::AuthStats;
+use super::time::{Seconds, after};
 use super::{AuthRequest, Grant, Refusal};
 use crate::config::WebhookSection;
 use crate::metrics::reason::AuthFailReason;
@@ -57,7 +58,7 @@ struct Answer {
     allow: bool,
     publish: Option<bool>,
     listen: Option<bool>,
-    expires_in: Option<f64>,
+    expires_in: Option<Seconds>,
     reason: Option<String>,
 }
 
@@ -165,13 +166,10 @@ fn interpret(response: &Response<Bytes>, now: Instant) -> Result<Result<Grant, R
     if !answer.allow {
         return Ok(Err(denied(answer.reason.as_deref())));
     }
-    let expires_in = answer.expires_in.map(Duration::try_from_secs_f64).transpose();
-    let expires_in = expires_in.map_err(|error| format!("its expires_in: {error}"))?;
     Ok(Ok(Grant {
         publish: answer.publish.unwrap_or(true),
         listen: answer.listen.unwrap_or(true),
-        // What is beyond the clock's range never comes.
-        expires: expires_in.and_then(|time| now.checked_add(time)),
+        expires: answer.expires_in.map(|time| after(now, time.duration())),
         user: None,
     }))
 }
@@ -197,6 +195,8 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

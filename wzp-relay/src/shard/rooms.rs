@@ -163,14 +163,19 @@ impl Shard {
         let key = self.rooms.enter(room, &name, &shards, member);
         let limits = &self.shared.limits;
         let (start, wall) = self.shared.epoch;
-        let wall = wall + self.now.saturating_duration_since(start);
+        // 0 stands for a time that no clock can tell.
+        let wall_at = |at: Instant| {
+            let at = wall.checked_add(at.saturating_duration_since(start));
+            let since_1970 = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+        };
         let handle = self.shared.sessions.open(Participant {
             id,
             room: name.clone(),
             name: session.name.clone(),
             peer: session.connection.remote_address(),
             shard: self.index,
-            joined_at: wall,
+            joined_at: wall.checked_add(self.now.saturating_duration_since(start)).unwrap_or(wall),
         });
         let seat = Seat { room: key, room_id: room, sender_id };
         session.enter(self.now, seat, handle, limits, &self.stats.states);
@@ -189,12 +194,7 @@ impl Shard {
             name: name.clone(),
             room: room_count,
         });
-        let wall_at = |at: Instant| {
-            let since_1970 =
-                (wall + at.saturating_duration_since(start)).duration_since(UNIX_EPOCH);
-            since_1970.map_or(0, |since| since.as_millis() as u64)
-        };
-        let member_count = members.len() as u32;
+        let member_count = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
             session_id: id.0,

@@ -132,7 +132,7 @@ impl World {
             auth: Arc::default(),
             auth_stats: Arc::default(),
             hold: Duration::from_micros(seed % 4 * 1000),
-            epoch: (now, SystemTime::UNIX_EPOCH),
+            epoch: (now, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             limits: Arc::new(limits),
         };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
