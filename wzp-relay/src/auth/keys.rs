@@ -108,7 +108,7 @@ pub(super) struct Key {
 
 /// Keys in the order they were given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
 impl KeySet {
     /// All keys that are in files.
@@ -128,8 +128,12 @@ impl KeySet {
     }
 
     /// The keys of a set that are of use here. Others are skipped, as RFC 7517
-    /// section 5 wants it; secrets too, which have no place in such a set.
-    pub(super) fn from_jwks(
+    /// section 5 wants it; secrets too, which have no place in such a set. `name` is
+    /// for the error.
+    ///
+    /// # Errors
+    /// [`KeyError::NotKeySet`]
+    pub fn from_jwks(
         json: &[u8],
         name: &str,
         algorithms: &[JwtAlgorithm],
@@ -169,7 +173,8 @@ impl KeySet {
         self.0.is_empty()
     }
 
-    pub(super) fn ids(&self) -> BTreeSet<String> {
+    /// What the keys are known by.
+    pub fn ids(&self) -> BTreeSet<String> {
         self.0.iter().map(|key| key.id.clone()).collect()
     }
 }

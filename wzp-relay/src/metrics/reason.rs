@@ -198,8 +198,11 @@ reasons! {
     Denied = "denied";
     /// The service that decides, or that has the keys, did not answer.
     Unavailable = "unavailable";
-    /// More wait for a decision than may wait.
+    /// More wait for a decision than may wait, or more from its address.
     Busy = "busy";
+    /// The service of `auth.webhook.url` failed for its address again and again, and
+    /// is not asked for it for `auth.webhook.breaker_pause`.
+    SourcePaused = "source_paused";
 }
 
 impl From<AuthFailReason> for CloseCode {
@@ -216,7 +219,9 @@ impl From<AuthFailReason> for CloseCode {
             | AuthFailReason::Issuer => Self::BadToken,
             AuthFailReason::Expired => Self::TokenExpired,
             AuthFailReason::Room | AuthFailReason::Denied => Self::NotAllowed,
-            AuthFailReason::Unavailable | AuthFailReason::Busy => Self::AuthUnavailable,
+            AuthFailReason::Unavailable | AuthFailReason::Busy | AuthFailReason::SourcePaused => {
+                Self::AuthUnavailable
+            }
         }
     }
 }
