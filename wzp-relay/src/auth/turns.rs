@@ -184,9 +184,9 @@ mod tests {
             hanging.push(got);
         }
         drop(hanging);
+        assert_eq!(all(&Arc::new(Turns::new(1)), source(1)).await.len(), 1);
         let state = turns.state();
         assert!(state.free == 64 && state.sources.is_empty(), "{state:?}");
-        assert_eq!(all(&Arc::new(Turns::new(1)), source(1)).await.len(), 1);
     }
 
     #[tokio::test]
