@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use wzp_untrusted::file;
 
 use crate::crypto_provider;
 
@@ -133,18 +134,22 @@ impl Identity {
             path: path.into(),
             reason,
         };
-        let chain = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        let pem = file::read(cert, file::SETTINGS_BYTES)
+            .map_err(|error| read("a certificate", cert, error.to_string()))?;
+        let chain = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| read("a certificate", cert, describe(&error)))?;
         let Some(end_entity) = chain.first() else {
             return Err(read("a certificate", cert, "it holds no CERTIFICATE block".into()));
         };
         let not_after = not_after(end_entity)
             .map_err(|reason| IdentityError::Certificate { path: cert.into(), reason })?;
+        let secret = file::read(key, file::KEY_BYTES)
+            .map_err(|error| read("a private key", key, error.to_string()))?;
         let identity = Self {
             not_after,
             chain,
-            key: PrivateKeyDer::from_pem_file(key)
+            key: PrivateKeyDer::from_pem_slice(&secret)
                 .map_err(|error| read("a private key", key, describe(&error)))?,
         };
         match identity.server_config() {
@@ -244,7 +249,6 @@ fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
 fn describe(error: &rustls::pki_types::pem::Error) -> String {
     use rustls::pki_types::pem::Error;
     match error {
-        Error::Io(error) => error.to_string(),
         Error::NoItemsFound => "it holds no such PEM block".to_owned(),
         other => other.to_string(),
     }
@@ -309,6 +313,22 @@ mod tests {
         let error = Identity::load_or_create(directory.path()).unwrap_err().to_string();
         assert!(error.contains("identity.pem") && error.contains("certificate"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"not PEM");
+    }
+
+    #[test]
+    fn devices_and_what_has_no_end_are_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = directory.path().join("good.pem");
+        std::fs::write(&good, Identity::generate().unwrap().1).unwrap();
+        let endless = directory.path().join("endless.pem");
+        std::fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+        for (bad, what) in [(Path::new("/dev/zero"), "a device"), (&endless, "more than")] {
+            for (cert, key) in [(bad, good.as_path()), (&good, bad)] {
+                let error = Identity::from_files(cert, key).unwrap_err().to_string();
+                let place = bad.to_str().unwrap();
+                assert!(error.contains(what) && error.contains(place), "{error}");
+            }
+        }
     }
 
     #[test]

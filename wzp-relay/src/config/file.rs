@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 use toml::{Table, Value};
+use wzp_untrusted::file::SETTINGS_BYTES;
 
 use super::problem::{ConfigError, Origin};
 use super::setting::Setting;
@@ -14,21 +15,23 @@ use super::values::join;
 /// # Errors
 /// It cannot be read, or is not TOML. What it says is not looked at.
 pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let text = wzp_untrusted::file::read_text(path, SETTINGS_BYTES)
         .map_err(|reason| ConfigError::Read { path: path.into(), reason })?;
     let syntax = |error| ConfigError::Syntax { path: path.into(), error };
     // One has the values, the other the places.
     let values: Table = toml::from_str(&text).map_err(syntax)?;
     let places = DeTable::parse(&text).map_err(syntax)?;
     let mut settings = Vec::new();
-    let file = File { path, text: &text };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    let file = File { path, line_ends: ends.map(|(at, _)| at).collect() };
     file.take_apart(values, places.get_ref(), "", &mut settings);
     Ok(settings)
 }
 
 struct File<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Offsets of the line feeds.
+    line_ends: Vec<usize>,
 }
 
 impl File<'_> {
@@ -59,6 +62,6 @@ impl File<'_> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        self.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < offset) + 1
     }
 }

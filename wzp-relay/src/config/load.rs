@@ -9,6 +9,9 @@ use super::setting::Setting;
 use super::values::typed;
 use super::{Cli, Config, environment, file};
 
+/// Settings that are wrong and told one by one.
+const MOST_TOLD: usize = 20;
+
 /// Settings, and who set them.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -48,10 +51,14 @@ impl Loaded {
 
     /// The later of two settings of a key wins.
     fn from_settings(settings: Vec<Setting>, sections: &[Section]) -> Result<Self, ConfigError> {
-        let problems: Vec<_> =
-            settings.iter().filter_map(|setting| setting.problem(sections)).collect();
-        if !problems.is_empty() {
-            return Err(ConfigError::Problems(problems));
+        let mut wrong = settings.iter().filter(|setting| setting.is_wrong(sections));
+        // To say what was meant takes a comparison with every key.
+        let told = wrong.by_ref().take(MOST_TOLD);
+        let problems: Vec<_> = told.filter_map(|setting| setting.problem(sections)).collect();
+        match (problems.is_empty(), wrong.count()) {
+            (true, _) => {}
+            (false, 0) => return Err(ConfigError::Problems(problems)),
+            (false, more) => return Err(ConfigError::TooMany { told: problems, more }),
         }
         let set: BTreeMap<_, _> = settings
             .into_iter()

@@ -91,6 +91,14 @@ pub enum ConfigError {
     /// Keys that do not exist, values that are not allowed: all that were found.
     #[error("{}", listed(.0))]
     Problems(Vec<Problem>),
+    /// So many that they are not all told: it is probably another file.
+    #[error("{}\n  and {more} more", listed(told))]
+    TooMany {
+        /// The first.
+        told: Vec<Problem>,
+        /// How many others there are.
+        more: usize,
+    },
 }
 
 /// A problem a line.

@@ -25,18 +25,29 @@ impl Setting {
         self.value.as_table().is_some()
     }
 
+    /// Whether it cannot stay.
+    pub(super) fn is_wrong(&self, sections: &[Section]) -> bool {
+        self.is_unknown(sections) || self.refusal().is_some()
+    }
+
+    /// Whether there is no such key, and no such section.
+    fn is_unknown(&self, sections: &[Section]) -> bool {
+        let is_section = sections.iter().any(|section| inside(&self.key, &section.name));
+        !is_section && !keys(sections).any(|key| inside(&key.path, &self.key))
+    }
+
+    /// What is wrong with the value, or inside of it.
+    fn refusal(&self) -> Option<toml::de::Error> {
+        typed::<Config>([(&*self.key, &self.value)]).err()
+    }
+
     /// Why it cannot stay: there is no such key, or the value is of the wrong kind.
     pub(super) fn problem(&self, sections: &[Section]) -> Option<Problem> {
-        let inside = |outer: &str, inner: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let is_section = sections.iter().any(|section| inside(&self.key, &section.name));
         let known = keys(sections).find(|key| inside(&key.path, &self.key));
-        let refusal = || typed::<Config>([(&*self.key, &self.value)]).err();
         let text = match known {
-            Some(key) => format!("{}; wanted is: {}", refusal()?.message(), key.form()),
-            None if is_section => refusal()?.message().to_owned(),
-            None => self.unknown(sections),
+            Some(key) => format!("{}; wanted is: {}", self.refusal()?.message(), key.form()),
+            None if self.is_unknown(sections) => self.unknown(sections),
+            None => self.refusal()?.message().to_owned(),
         };
         Some(Problem { keys: vec![(self.key.clone(), self.origin.clone())], text })
     }
@@ -78,6 +89,11 @@ impl Setting {
         };
         format!("{meant} {allowed}")
     }
+}
+
+/// Whether a dotted key is another one, or within it.
+fn inside(outer: &str, inner: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 pub(super) fn keys(sections: &[Section]) -> impl Iterator<Item = &Key> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 use wzp_transport::identity::Identity;
+use wzp_untrusted::file;
 
 use super::problem::Complaint;
 use super::{Config, EbpfMode};
@@ -28,7 +29,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Complaint> {
         }
     }
     if let Some(path) = config.metrics.web_config.as_ref().filter(|_| config.metrics.enabled) {
-        let read = std::fs::read(path);
+        let read = file::read(path, file::SETTINGS_BYTES);
         warn("metrics.web_config", read.map(drop).map_err(|error| because(path, error)));
     }
     let keys = Authenticator::check_files(&config.auth);

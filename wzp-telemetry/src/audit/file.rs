@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
+use wzp_untrusted::file;
 
 use super::AuditError;
 use super::record::{self, Entry, Link};
@@ -115,7 +116,7 @@ fn open(path: &Path) -> Result<File, AuditError> {
     let refused = |error| AuditError::Open { path: path.to_owned(), error };
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600);
-    let file = options.open(path).map_err(refused)?;
+    let file = file::open(path, &options).map_err(refused)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
         rustix::io::Errno::WOULDBLOCK => AuditError::Taken { path: path.to_owned() },
         other => refused(other.into()),
@@ -162,7 +163,8 @@ fn last_bytes(file: &File, size: u64) -> io::Result<(Vec<u8>, u64)> {
     let mut from = size;
     let mut tail = Vec::new();
     while from > 0 {
-        let length = from.min(BLOCK);
+        // Twice as much each time, so that what was read is not moved too often.
+        let length = from.min(BLOCK.max(tail.len() as u64));
         from -= length;
         let mut block = vec![0; length as usize];
         file.read_exact_at(&mut block, from)?;
@@ -174,6 +176,9 @@ fn last_bytes(file: &File, size: u64) -> io::Result<(Vec<u8>, u64)> {
         }
         block.append(&mut tail);
         tail = block;
+        if tail.len() as u64 > record::MOST_BYTES {
+            return Err(io::Error::other("its last line is longer than any record is"));
+        }
     }
     Ok((tail, 0))
 }

@@ -1,5 +1,6 @@
 //! `tls_server_config` of a web.config.yml.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
+use wzp_untrusted::file;
 
 /// The keys that are known here; the exporter toolkit has a few more.
 #[derive(Debug, Deserialize)]
@@ -93,14 +95,21 @@ impl Section {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key_file)
-            .map_err(|error| format!("key_file {}: {error}", self.key_file.display()))?;
+        let key = private_key(&self.key_file)
+            .map_err(|problem| format!("key_file {}: {problem}", self.key_file.display()))?;
         let mut config = builder
             .with_single_cert(certificates("cert_file", &self.cert_file)?, key)
             .map_err(|error| format!("{}: {error}", self.cert_file.display()))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+/// What a parser says of it is not passed on: it may quote the key.
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = file::read(file, file::KEY_BYTES).map_err(|error| error.to_string())?;
+    let wrong = |_| "there is no private key in it that can be read (PEM)".to_owned();
+    PrivateKeyDer::from_pem_slice(&pem).map_err(wrong)
 }
 
 fn authorities(file: &Path) -> Result<RootCertStore, String> {
@@ -112,11 +121,13 @@ fn authorities(file: &Path) -> Result<RootCertStore, String> {
 }
 
 fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |error| format!("{key} {}: {error}", file.display());
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(problem)?;
+    let problem = |error: &dyn Display| format!("{key} {}: {error}", file.display());
+    let pem = file::read(file, file::SETTINGS_BYTES).map_err(|error| problem(&error))?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| problem(&error))?;
     match certificates.is_empty() {
-        true => Err(format!("{key} {}: there is no certificate in it", file.display())),
+        true => Err(problem(&"there is no certificate in it")),
         false => Ok(certificates),
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use wzp_untrusted::file;
 
 /// When a file was put aside, as its name tells. Sorts by time.
 const STAMP: &str = "20261125T101112.131415Z";
@@ -98,7 +99,7 @@ impl Backups {
     fn compress(&self, stamp: &str, stop: &AtomicBool) -> io::Result<()> {
         let plain_path = self.path(stamp, "");
         let partial_path = self.path(stamp, ".gz.tmp");
-        let mut plain = File::open(&plain_path)?;
+        let mut plain = file::open(&plain_path, OpenOptions::new().read(true))?;
         let partial = OpenOptions::new().write(true).create_new(true).open(&partial_path)?;
         partial.set_permissions(plain.metadata()?.permissions())?;
         let mut gzip = GzEncoder::new(partial, Compression::default());

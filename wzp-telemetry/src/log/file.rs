@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
+use wzp_untrusted::file;
 
 use super::LogError;
 use super::backups::Backups;
@@ -150,8 +151,9 @@ fn lock(path: &Path) -> Result<File, LogError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let refused = |error| LogError::Open { path: path.to_owned(), error };
-    let options = || OpenOptions::new().write(true).create(true).truncate(false).open(&name);
-    let lock = options().map_err(refused)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let lock = file::open(Path::new(&name), &options).map_err(refused)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
         rustix::io::Errno::WOULDBLOCK => LogError::Taken { path: path.to_owned() },
         other => refused(other.into()),
@@ -162,7 +164,7 @@ fn lock(path: &Path) -> Result<File, LogError> {
 /// Opens the file to append to it. A line that a kill cut short gets its end, so
 /// that the next one is not glued to it.
 fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut file = file::open(path, OpenOptions::new().read(true).append(true).create(true))?;
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(SeekFrom::End(-1))?;

@@ -1,5 +1,6 @@
 //! Layers and mistakes.
 
+mod foreign;
 mod random;
 mod written;
 
