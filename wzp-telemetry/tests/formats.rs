@@ -60,7 +60,7 @@ fn scrapes() -> Scrapes {
 }
 
 async fn text(format: Format) -> String {
-    let body = scrapes().body(format).await.unwrap();
+    let body = scrapes().body(format, false).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
-use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
+use wzp_telemetry::http::{self, Listening, Program, Purpose, Site, Traffic, WebConfig};
 use wzp_telemetry::log::Log;
 use wzp_telemetry::metrics::Scrapes;
 use wzp_telemetry::trace::Trace;
@@ -129,7 +129,8 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     let folders = vec![config.relay.state_dir.clone()];
     let health: Arc<dyn Health> = Arc::new(RelayHealth::new(sources.clone(), folders));
     let metrics_at = listeners.metrics_at()?;
-    listeners.serve(&config, &sources, &health)?;
+    let traffic = Arc::new(Traffic::default());
+    listeners.serve(&config, &sources, &health, &traffic)?;
     // Who reads the announcement may ask at once whether the relay is ready.
     while sources.is_starting() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -151,7 +152,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
         drain: DrainState::default(),
     });
     let (admin_serves, admin_ends) = oneshot::channel();
-    let admin = tokio::spawn(socket::serve(admin, control.clone(), admin_ends));
+    let admin = tokio::spawn(socket::serve(admin, control.clone(), traffic, admin_ends));
     systemd::ready();
     tokio::spawn(systemd::watch(control.clone()));
 
@@ -236,18 +237,25 @@ impl Listeners {
         address.context("the metrics listener has no address")
     }
 
-    fn serve(self, config: &Config, sources: &Sources, health: &Arc<dyn Health>) -> Result<()> {
-        let traffic = Arc::new(Traffic::default());
+    fn serve(
+        self,
+        config: &Config,
+        sources: &Sources,
+        health: &Arc<dyn Health>,
+        traffic: &Arc<Traffic>,
+    ) -> Result<()> {
         if let Some(listener) = self.metrics {
             let web = config.metrics.web_config.as_deref().map(WebConfig::load).transpose()?;
             let registry = metrics::registry(sources.clone(), health.clone())?;
             let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
             let site = Site::with_metrics(&config.metrics, PROGRAM, health.clone(), scrapes);
-            tokio::spawn(http::serve(listener, site, traffic.clone(), web));
+            let listening = Listening::for_metrics(&config.metrics, site, traffic.clone(), web);
+            tokio::spawn(listening.serve(listener));
         }
         if let Some(listener) = self.health {
             let site = Site::health_only(&config.health, PROGRAM, health.clone());
-            tokio::spawn(http::serve(listener, site, traffic, None));
+            let listening = Listening::for_health(&config.health, site, traffic.clone());
+            tokio::spawn(listening.serve(listener));
         }
         Ok(())
     }

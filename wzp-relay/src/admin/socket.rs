@@ -26,6 +26,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
+use wzp_telemetry::http::{Abort, Places, Share, Traffic};
 
 use super::api::{self, Refusal};
 use super::control::Control;
@@ -45,6 +46,10 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Longest request.
 const MAX_REQUEST: usize = 64 * 1024;
+
+/// Connections at once, and those of one process: `ctl` has one. Another one takes the
+/// place of the one that has gone longest without an answer.
+const PLACES: Share = Share { all: 32, each: 8 };
 
 /// Opens the socket. One that a dead relay left behind is replaced.
 ///
@@ -84,8 +89,14 @@ impl Drop for Listener {
 
 /// Serves until `end` is dropped, and finishes what it is answering then: that
 /// may be the very request that ended the relay.
-pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::Receiver<()>) {
+pub async fn serve(
+    listener: Listener,
+    control: Arc<Control>,
+    traffic: Arc<Traffic>,
+    mut end: oneshot::Receiver<()>,
+) {
     let answers = GracefulShutdown::new();
+    let places = Places::new(PLACES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.listener.accept() => accepted,
@@ -102,15 +113,32 @@ pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::
         // Whom the kernel cannot name is not served.
         let Ok(peer) = stream.peer_cred() else { continue };
         let control = control.clone();
+        // A process of another container has no number here.
+        let (place, lost) = places.take(peer.pid().unwrap_or_default());
+        let place = Arc::new(place);
+        let open = traffic.open();
         let service = service_fn(move |request| {
             let control = control.clone();
-            async move { Ok::<_, Infallible>(respond(request, control, peer.uid()).await) }
+            let place = place.clone();
+            async move {
+                place.asked();
+                let response = respond(request, control, peer.uid()).await;
+                place.answered();
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         let connection = answers.watch(connection);
+        let traffic = traffic.clone();
         tokio::spawn(async move {
-            if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
-                debug!(%error, "connection to the admin socket ended");
+            let _open = open;
+            tokio::select! {
+                ended = timeout(PATIENCE, connection) => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%error, "connection to the admin socket ended"),
+                    Err(_) => traffic.abort(Abort::Age),
+                },
+                Ok(why) = lost => traffic.abort(why.into()),
             }
         });
     }
@@ -128,7 +156,9 @@ async fn respond(
         Ok(body) => (StatusCode::OK, body),
         Err((status, sentence)) => (status, json!({ "error": sentence })),
     };
-    let mut response = Response::new(Full::new(body.to_string().into()));
+    // Strings and numbers always become JSON.
+    let body = wzp_untrusted::json::to_string(&body).unwrap_or_default();
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
@@ -141,15 +171,16 @@ async fn outcome(
     uid: u32,
 ) -> Result<Value, Refusal> {
     let (head, body) = request.into_parts();
-    if head.method == Method::GET {
-        return api::look(&control, head.uri.path());
-    }
     let body = Limited::new(body, MAX_REQUEST).collect().await;
     let body = body.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?.to_bytes();
-    // The name may come over a network, and the audit log waits for its disk.
-    let acts = move || api::act(&control, &Operator::of(uid), &head.method, head.uri.path(), &body);
-    let acted = tokio::task::spawn_blocking(acts).await;
-    acted.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
+    // A list may be long, a user's name may come over a network, and the audit log waits
+    // for its disk.
+    let answers = move || match head.method {
+        Method::GET => api::look(&control, head.uri.path()),
+        method => api::act(&control, &Operator::of(uid), &method, head.uri.path(), &body),
+    };
+    let answered = tokio::task::spawn_blocking(answers).await;
+    answered.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
 }
 
 /// Why there is no answer to a question.

@@ -14,8 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::http::serve::LIMITS;
-use crate::http::testing::{Answer, Server, ask};
+use crate::http::testing::{Answer, Server, ask, limits};
 
 /// A folder with a file and what it names.
 struct Folder {
@@ -98,7 +97,7 @@ impl Folder {
 const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
 
 async fn serve(path: &Path) -> Server {
-    Server::within(LIMITS, Some(WebConfig::load(path).unwrap())).await
+    Server::within(limits(), Some(WebConfig::load(path).unwrap())).await
 }
 
 #[test]
@@ -128,11 +127,11 @@ fn mistakes_are_named_with_what_to_do() {
     assert!(missing.to_string().contains("/nonexistent/web.yml"), "{missing}");
 }
 
-#[test]
-fn an_empty_file_protects_nothing() {
+#[tokio::test]
+async fn an_empty_file_protects_nothing() {
     let folder = Folder::new();
     for text in ["", "# nothing yet\n", "{}\n"] {
-        let protection = WebConfig::load(&folder.file(text)).unwrap().current();
+        let protection = WebConfig::load(&folder.file(text)).unwrap().current().await;
         assert!(protection.tls.is_none() && protection.users.is_empty(), "{text:?}");
     }
 }
@@ -174,6 +173,29 @@ async fn new_connections_get_a_new_certificate() {
     assert_eq!(folder.seen(&server).await, before);
     folder.certify();
     assert_ne!(folder.seen(&server).await, before);
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_keep_nobody_out() {
+    let folder = Folder::new();
+    let server = serve(&folder.file(TLS)).await;
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(server.connect_from(0x00_02_00).await);
+    }
+    let answer = timeout(Duration::from_secs(5), folder.get(&server, &[])).await;
+    assert_eq!(answer.expect("it is answered soon").status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_wait_for_files_that_do_not_answer() {
+    let folder = Folder::new();
+    let config = WebConfig::load(&folder.file(TLS)).unwrap();
+    // As while another connection looks, for as long as that takes.
+    let look = config.0.stamps.lock().await;
+    folder.file("nonsense: 1\n");
+    assert!(config.current().await.tls.is_some());
+    drop(look);
 }
 
 #[tokio::test]
