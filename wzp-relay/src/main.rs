@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
@@ -11,12 +12,13 @@ use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
 use wzp_relay::privileges::{self, Privileged};
 use wzp_telemetry::audit::{self, Verified};
 use wzp_telemetry::{log, trace};
+use wzp_untrusted::text;
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wzp-relay: {error:#}");
+            eprintln!("wzp-relay: {}", text::lines(&format!("{error:#}")));
             ctl::exit_code(&error).into()
         }
     }
@@ -48,7 +50,7 @@ fn run(cli: Cli) -> Result<()> {
 /// by now does not keep anybody from a relay that runs.
 fn admin_socket(cli: &Cli) -> PathBuf {
     let relay = Config::load(cli).map(|config| config.relay).unwrap_or_else(|error| {
-        eprintln!("wzp-relay: warning: {error}");
+        eprintln!("wzp-relay: warning: {}", text::lines(&error.to_string()));
         let mut relay = RelaySection::default();
         if let Some(folder) = &cli.state_dir {
             relay.state_dir.clone_from(folder);
@@ -79,8 +81,14 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
         trace::start(&config.tracing, &sender)?
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
-    runtime.block_on(serve(Start { cli, config, log, trace, privileged }))
+    let outcome = runtime.block_on(serve(Start { cli, config, log, trace, privileged }));
+    // A file system that does not answer keeps nobody from the end.
+    runtime.shutdown_timeout(LAST_FILES);
+    outcome
 }
+
+/// What reads or writes files when the relay ends has this long.
+const LAST_FILES: Duration = Duration::from_secs(1);
 
 /// Says that an audit log is intact, or fails with its first bad line.
 fn verify(files: &[PathBuf]) -> Result<()> {
@@ -97,11 +105,13 @@ fn verify(files: &[PathBuf]) -> Result<()> {
     };
     let newest = filled.next_back().unwrap_or(oldest);
     let records: u64 = found.iter().map(|file| file.records).sum();
-    println!("{records} records, from {} to {}, chain intact", oldest.first, newest.last);
+    let (first, last) = (text::line(&oldest.first), text::line(&newest.last));
+    println!("{records} records, from {first} to {last}, chain intact");
     if oldest.begins_chain() {
         println!("begins the chain");
     } else {
-        println!("continues {}, the last hash of an older file", oldest.previous);
+        let previous = text::line(&oldest.previous);
+        println!("continues {previous}, the last hash of an older file");
     }
     println!("last hash {}", newest.last_hash);
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wzp_telemetry::audit::Audit;
-use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, memory, storage};
+use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, Storage, memory};
 
 use crate::kernel::{Mode, Statistics};
 use crate::metrics::Sources;
@@ -27,8 +27,8 @@ const LOSS: f64 = 0.01;
 /// Looks at a relay.
 pub struct RelayHealth {
     sources: Sources,
-    /// The folders that the relay writes to.
-    folders: Vec<PathBuf>,
+    /// Of the folders that the relay writes to.
+    storage: Storage,
     recent: Mutex<Recent>,
 }
 
@@ -51,7 +51,8 @@ impl RelayHealth {
     /// Of the relay behind `sources`, which writes to these folders.
     pub fn new(sources: Sources, folders: Vec<PathBuf>) -> Self {
         let first = (Instant::now(), totals(&sources));
-        Self { sources, folders, recent: Mutex::new(Recent([first].into())) }
+        let storage = Storage::of(folders);
+        Self { sources, storage, recent: Mutex::new(Recent([first].into())) }
     }
 
     fn last_minute(&self) -> Totals {
@@ -87,7 +88,7 @@ impl Health for RelayHealth {
                 drops(&recent),
                 self::sessions(sessions, sources.admission.most_sessions()),
                 ebpf(&sources.accounts.reader().statistics()),
-                storage(&self.folders),
+                self.storage.check(),
                 memory(),
                 log(&recent),
                 audit(&sources.audit),

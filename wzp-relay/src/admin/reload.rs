@@ -1,6 +1,6 @@
 //! What can be read anew while the relay runs: configuration, certificate, keys.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -39,6 +39,39 @@ pub struct Keys {
     pub token_keys_added: Vec<String>,
     /// Those that they may not any more.
     pub token_keys_removed: Vec<String>,
+}
+
+/// Reloads, one after the other: each compares with what the last has left. Files may keep
+/// one waiting for ever, so no more wait for it than are of use.
+#[derive(Debug, Default)]
+pub struct Reloading {
+    inside: AtomicUsize,
+    turn: Mutex<()>,
+}
+
+/// The right to reload, after whoever is at it.
+pub struct Place<'a>(&'a Reloading);
+
+impl Reloading {
+    /// `None`: one is under way and another one waits, which will read what there is now.
+    pub fn place(&self) -> Option<Place<'_>> {
+        let enter = |inside: usize| (inside < 2).then_some(inside + 1);
+        let entered = self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter);
+        entered.is_ok().then_some(Place(self))
+    }
+}
+
+impl Place<'_> {
+    /// Waits for the end of the one before.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An identity that was read and is not used yet.
@@ -177,6 +210,19 @@ mod tests {
         let (identity, pem) = Identity::generate().unwrap();
         std::fs::write(path, pem).unwrap();
         identity.fingerprint().to_string()
+    }
+
+    #[test]
+    fn one_reload_works_and_one_waits() {
+        let reloading = Reloading::default();
+        let first = reloading.place().unwrap();
+        let turn = first.turn();
+        let second = reloading.place().unwrap();
+        assert!(reloading.place().is_none(), "the second reads what the third would");
+        drop(turn);
+        drop(first);
+        let _turn = second.turn();
+        assert!(reloading.place().is_some());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use wzp_transport::identity::Identity;
 use super::control::{Control, DrainState};
 use super::drain::Signalled;
 use super::health::RelayHealth;
-use super::reload::CurrentIdentity;
+use super::reload::{CurrentIdentity, Reloading};
 use super::signals::{Signals, Wish};
 use super::{socket, systemd};
 use crate::audit;
@@ -141,7 +141,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     let control = Arc::new(Control {
         listening,
         cli,
-        reloading: Mutex::default(),
+        reloading: Reloading::default(),
         config: Mutex::new(Arc::new(config)),
         sources,
         shards: shards.postboxes.clone(),
@@ -196,6 +196,8 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     control.drain.ends("the relay ends");
     tell_audit(&audit, "stopped");
     info!("stopped");
+    // A reload that waits for its files still has the log.
+    let _ = control.log.flush();
     trace.shutdown().await;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! What operators do with a relay that runs.
 //!
 //! * `commands`: `wzp-relay ctl`
+//! * `held`: what keeps a relay waiting
 //! * `manager`: what the service manager is told
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
 mod commands;
+mod held;
 mod manager;
 
 use std::path::Path;
