@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::sending::Sending;
 use crate::signals::Signals;
 use crate::summary::{End, Feedback, Summary, thousandths};
-use crate::terminal::{Terminal, printable};
+use crate::terminal::Terminal;
 
 /// Names this program in the relay's log.
 pub(crate) const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
@@ -64,7 +64,7 @@ pub(crate) async fn run(options: &Options, terminal: Terminal) -> Result<(), Fai
     let outcome = outcome.and_then(|end| written.map(|()| end));
     let summary = call.summary(took, &outcome);
     if options.json {
-        terminal.result(summary.json());
+        terminal.json(&summary);
     } else if !options.quiet {
         terminal.result(summary);
     }
@@ -412,7 +412,7 @@ impl<'a> Call<'a> {
     /// A relay repeats itself once a second while it drops something; people
     /// are told the first time.
     fn notice(&mut self, notice: &Notice) {
-        let text = printable(&notice.text);
+        let text = &notice.text;
         if self.noticed.contains(&notice.code()) {
             return info!("the relay says again: {text} ({} dropped)", notice.dropped);
         }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use wzp_proto::control::{
     MAX_NAME_BYTES, Member, MemberJoined, MemberLeft, MemberMuted, Welcome, sender_id,
 };
-
-use crate::terminal::printable;
+use wzp_untrusted::text;
 
 /// The other members, by sender id.
 #[derive(Debug)]
@@ -83,7 +82,7 @@ impl Members {
 
 /// A member as people read it: the name, and the number that makes it unique.
 pub(crate) fn describe(id: u16, name: &str) -> String {
-    if name.is_empty() { format!("member {id}") } else { format!("{} ({id})", printable(name)) }
+    if name.is_empty() { format!("member {id}") } else { format!("{} ({id})", text::name(name)) }
 }
 
 #[cfg(test)]
@@ -122,6 +121,12 @@ mod tests {
         assert!(room.left(&left(10, 3)).is_some());
         assert_eq!(room.iter().collect::<Vec<_>>(), [(1, "Ann"), (2, "")]);
         assert_eq!(room.left(&left(11, 3)), None, "already gone");
+    }
+
+    #[test]
+    fn names_are_shown_and_not_obeyed() {
+        assert_eq!(describe(7, "Zoë\u{202e}\u{1b}[2J\n"), r"Zoë\u{202e}\u{1b}[2J\u{a} (7)");
+        assert_eq!(describe(7, ""), "member 7");
     }
 
     #[test]

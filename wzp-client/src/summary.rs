@@ -138,13 +138,6 @@ impl From<&SenderFeedback> for Feedback {
     }
 }
 
-impl Summary {
-    /// One JSON object on one line.
-    pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings are always JSON")
-    }
-}
-
 /// Rounded: further digits are noise to people and programs alike.
 pub(crate) fn thousandths(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0

@@ -103,7 +103,7 @@ fn refusals_are_told_in_the_relays_words() {
         let message = error(&output);
         assert_eq!(output.status.code(), Some(5), "{message}");
         assert!(message.contains(code.name()), "{message}");
-        assert!(message.contains("no place\u{fffd}[2J for you here"), "{message}");
+        assert!(message.contains(r"no place\u{1b}[2J for you here"), "{message}");
         assert!(output.stdout.is_empty(), "no session, no summary");
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod filter;
 mod json;
 mod limit;
+mod plain;
 mod queue;
 mod writer;
 
@@ -238,7 +239,7 @@ fn lines(settings: &Logging, queue: &Queue) -> BoxedLayer {
         LogFormat::Json => layer.event_format(json::Lines).fmt_fields(json::Members).boxed(),
         LogFormat::Plain => {
             let colours = settings.file.is_none() && io::stderr().is_terminal();
-            layer.with_ansi(colours).boxed()
+            layer.with_ansi(colours).fmt_fields(plain::Fields).boxed()
         }
     }
 }
