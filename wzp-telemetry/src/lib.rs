@@ -6,6 +6,7 @@
 //! * [`http`]: the pages that show both
 //! * [`log`]: lines for people and machines, and the files they are in
 //! * [`audit`]: who did what, in a file that shows when it was tampered with
+//! * [`panics`]: what became of threads and tasks that failed
 //! * [`trace`]: what a handshake or a reload consists of, sent by OTLP
 
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 pub mod settings;
 pub mod trace;
 

@@ -27,6 +27,7 @@ use super::compress;
 use super::site::{Page, Site, TEXT};
 use super::traffic::{Abort, Refusal, Traffic};
 use super::web_config::{Protection, WebConfig};
+use crate::panics::supervised;
 
 /// How much clients get.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +68,12 @@ pub async fn serve(
     traffic: Arc<Traffic>,
     web_config: Option<WebConfig>,
 ) {
-    Arc::new(Listening { site, traffic, web_config, limits: LIMITS }).run(listener).await;
+    let listening = Arc::new(Listening { site, traffic, web_config, limits: LIMITS });
+    supervised(|| listening.clone().run(&listener)).await;
 }
 
 impl Listening {
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(super) async fn run(self: Arc<Self>, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let stream = match listener.accept().await {

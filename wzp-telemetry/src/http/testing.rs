@@ -96,7 +96,7 @@ impl Server {
         let purpose = Purpose { serves: "tests", chosen_with: "nothing" };
         let listener = bind("127.0.0.1:0".parse().unwrap(), purpose).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Arc::new(listening).run(listener));
+        tokio::spawn(async move { Arc::new(listening).run(&listener).await });
         Self { address, program }
     }
 
