@@ -26,6 +26,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
+use wzp_telemetry::panics::supervised;
 
 use super::api::{self, Refusal};
 use super::control::Control;
@@ -84,14 +85,21 @@ impl Drop for Listener {
 
 /// Serves until `end` is dropped, and finishes what it is answering then: that
 /// may be the very request that ended the relay.
-pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::Receiver<()>) {
+pub async fn serve(listener: Listener, control: Arc<Control>, end: oneshot::Receiver<()>) {
     let answers = GracefulShutdown::new();
+    tokio::select! {
+        () = supervised(|| accept(&listener.listener, &control, &answers)) => {}
+        _ = end => {}
+    }
+    drop(listener);
+    // Who does not read delays the end no longer than this.
+    let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
+}
+
+/// Serves whoever connects, for ever.
+async fn accept(listener: &UnixListener, control: &Arc<Control>, answers: &GracefulShutdown) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.listener.accept() => accepted,
-            _ = &mut end => break,
-        };
-        let stream = match accepted {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "cannot accept a connection to the admin socket");
@@ -114,9 +122,6 @@ pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::
             }
         });
     }
-    drop(listener);
-    // Who does not read delays the end no longer than this.
-    let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
 }
 
 async fn respond(

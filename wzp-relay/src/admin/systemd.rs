@@ -7,6 +7,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
+use wzp_telemetry::panics::supervised;
 
 use super::control::Control;
 
@@ -48,7 +49,9 @@ pub async fn watch(control: Arc<Control>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
-    tokio::join!(tell_status(&control), tell_alive(&control));
+    let status = supervised(|| tell_status(&control));
+    let alive = supervised(|| tell_alive(&control));
+    tokio::join!(status, alive);
 }
 
 async fn tell_status(control: &Control) {

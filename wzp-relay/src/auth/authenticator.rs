@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use hyper::Uri;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
@@ -121,17 +122,23 @@ impl Authenticator {
     /// Answers requests, several at a time, for as long as there are shards.
     pub async fn serve(
         self: Arc<Self>,
-        mut requests: mpsc::Receiver<AuthRequest>,
+        requests: mpsc::Receiver<AuthRequest>,
         postboxes: Vec<Postbox>,
     ) {
-        while let Some(request) = requests.recv().await {
-            let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
-            tokio::spawn(async move {
-                if let Some(answer) = authenticator.answer(request).await {
-                    postbox.post(Mail::Authenticated(Box::new(answer)));
-                }
-            });
-        }
+        let requests = Mutex::new(requests);
+        supervised(|| async {
+            let mut requests = requests.lock().await;
+            while let Some(request) = requests.recv().await {
+                let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
+                // If this panics, the shard decides when it can wait no longer.
+                tokio::spawn(async move {
+                    if let Some(answer) = authenticator.answer(request).await {
+                        postbox.post(Mail::Authenticated(Box::new(answer)));
+                    }
+                });
+            }
+        })
+        .await;
     }
 
     /// Decides, and counts it, unless the shard has done so.

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
 
 use super::http::HttpClient;
@@ -76,7 +77,9 @@ impl Jwks {
             stats,
             audit,
         });
-        let refreshing = tokio::spawn(source.clone().keep_fresh()).abort_handle();
+        let refreshed = source.clone();
+        let refreshing = async move { supervised(|| refreshed.clone().keep_fresh()).await };
+        let refreshing = tokio::spawn(refreshing).abort_handle();
         Ok(Self { source, refreshing })
     }
 

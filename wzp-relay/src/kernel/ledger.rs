@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use wzp_telemetry::panics::attempt;
 
 use super::{Closed, Error, Kernel, Reader, Totals};
 use crate::metrics::rooms::RoomCount;
@@ -168,6 +169,12 @@ impl Accounts {
     }
 
     fn keep(&self, events: &Receiver<FlowEvent>) {
+        // An event that cannot be booked must not cost those after it.
+        while !attempt(|| self.book(events)) {}
+    }
+
+    /// Returns when nobody has events any more.
+    fn book(&self, events: &Receiver<FlowEvent>) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             match events.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
