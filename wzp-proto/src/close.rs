@@ -60,6 +60,8 @@ codes! {
     AuthUnavailable = 15, "auth_unavailable";
     /// An operator of the relay ended the session.
     Kicked = 16, "kicked";
+    /// The part of the relay that had the session failed, and has begun again.
+    RelayFailed = 17, "relay_failed";
 }
 
 impl CloseCode {

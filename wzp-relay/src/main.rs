@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use wzp_relay::admin::ctl;
-use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
+use wzp_relay::admin::serve::{AUDIT_FILE, PARTS, Start, serve};
 use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
 use wzp_telemetry::audit::{self, Verified};
-use wzp_telemetry::{log, trace};
+use wzp_telemetry::{log, panics, trace};
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
@@ -75,7 +75,8 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
         trace::start(&config.tracing, &sender)?
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
-    runtime.block_on(serve(Start { cli, config, log, trace }))
+    let panics = panics::watch(PARTS).context("cannot start a thread")?;
+    runtime.block_on(serve(Start { cli, config, log, trace, panics }))
 }
 
 /// Says that an audit log is intact, or fails with its first bad line.

@@ -102,8 +102,19 @@ pub fn act(
             Ok(change) => show(change),
             Err(error) => Err(refuse(BAD, format!("{error:#}"))),
         },
+        #[cfg(debug_assertions)]
+        ("POST", ["debug", "shards", index, "fail"]) => fail_shard(control, index),
         _ => Err(absent(method, path)),
     }
+}
+
+/// Has a shard panic at its next mail. For tests: release builds do not have it.
+#[cfg(debug_assertions)]
+fn fail_shard(control: &Control, index: &str) -> Result<Value, Refusal> {
+    let shard = index.parse().ok().and_then(|index: usize| control.shards.get(index));
+    let shard = shard.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such shard"))?;
+    shard.post(crate::shard::mail::Mail::Panic);
+    Ok(json!({ "shard": index }))
 }
 
 fn absent(method: &Method, path: &str) -> Refusal {

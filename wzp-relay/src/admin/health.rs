@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, memory, storage};
+use wzp_telemetry::panics::Panic;
 
 use crate::kernel::{Mode, Statistics};
 use crate::metrics::Sources;
@@ -20,6 +21,9 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// From this share of a limit on, an operator should know.
 const NEARLY: f64 = 0.9;
+
+/// A panic is told of for so long.
+const TOLD_OF_PANIC: Duration = Duration::from_secs(300);
 
 /// More loss than this is heard.
 const LOSS: f64 = 0.01;
@@ -82,7 +86,8 @@ impl Health for RelayHealth {
             transfers_active: 0,
             peers: 0,
             checks: vec![
-                shards(sources.stuck_shard()),
+                shards(sources.stuck_shard(), sources.all_shards_fail()),
+                panics(sources.panics.last(), Instant::now()),
                 network(&recent),
                 drops(&recent),
                 self::sessions(sessions, sources.admission.most_sessions()),
@@ -135,14 +140,30 @@ impl Recent {
     }
 }
 
-/// The one thing that a restart helps against.
-fn shards(stuck: Option<(usize, Duration)>) -> Check {
-    match stuck {
-        None => Check::ok("shards"),
-        Some((index, since)) => Check::failed(
-            "shards",
-            Consequence::Unhealthy,
-            format!("shard {index} has hung for {} seconds", since.as_secs()),
+/// The one thing that a restart helps against. A shard that fails again and again has
+/// begun again each time, which is what a restart of the relay would do, too; but for
+/// the others' calls, which it would end. Where all fail, it is worth a try.
+fn shards(stuck: Option<(usize, Duration)>, all_fail: bool) -> Check {
+    let problem = match stuck {
+        Some((index, since)) => format!("shard {index} has hung for {} seconds", since.as_secs()),
+        None if all_fail => "all shards fail again and again; the log says why".to_owned(),
+        None => return Check::ok("shards"),
+    };
+    Check::failed("shards", Consequence::Unhealthy, problem)
+}
+
+fn panics(last: Option<Panic>, now: Instant) -> Check {
+    let ago = |panic: &Panic| now.saturating_duration_since(panic.at);
+    match last.filter(|panic| ago(panic) < TOLD_OF_PANIC) {
+        None => Check::ok("panics"),
+        Some(panic) => Check::failed(
+            "panics",
+            Consequence::Degraded,
+            format!(
+                "the thread {} failed {} seconds ago and went on; the log says why",
+                panic.thread,
+                ago(&panic).as_secs()
+            ),
         ),
     }
 }

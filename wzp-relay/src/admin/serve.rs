@@ -16,6 +16,7 @@ use wzp_telemetry::health::Health;
 use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
 use wzp_telemetry::log::Log;
 use wzp_telemetry::metrics::Scrapes;
+use wzp_telemetry::panics::Panics;
 use wzp_telemetry::trace::Trace;
 use wzp_transport::identity::Identity;
 
@@ -61,13 +62,19 @@ pub struct Start {
     pub log: Log,
     /// The process's traces.
     pub trace: Trace,
+    /// The process's panics, from [`wzp_telemetry::panics::watch`] with [`PARTS`].
+    pub panics: Arc<Panics>,
 }
+
+/// The parts of the relay that panics are counted by: how their threads' names begin.
+/// All others belong to the control plane.
+pub const PARTS: &[&str] = &["shard", "accounts", "audit", "log", "control"];
 
 /// Runs a relay until a signal or an operator ends it.
 ///
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
-pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
+pub async fn serve(Start { cli, config, log, trace, panics }: Start) -> Result<()> {
     let started = Instant::now();
     let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
     let count = match config.relay.shards {
@@ -111,6 +118,7 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
         audit: audit.clone(),
         traces: Arc::new(trace.reader()),
         reloads: Arc::new(Reloads::default()),
+        panics,
         started,
     };
     let folders = vec![config.relay.state_dir.clone()];
@@ -171,7 +179,7 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
                 tokio::task::spawn_blocking(move || shards.stop()).await.ok();
                 tell_audit(&audit, "failed");
                 trace.shutdown().await;
-                bail!("a shard failed; see the message above");
+                bail!("a shard failed and cannot begin again; the log says why");
             }
         }
     }

@@ -271,6 +271,15 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_shards", "Shards that forward", |scrape| {
         single(scrape.sources.shards.len() as f64)
     }),
+    counter(
+        "wzp_relay_shard_failures_total",
+        "Times that a shard panicked and began again, without the sessions it had",
+        |scrape| {
+            let shards = scrape.sources.shards.iter().enumerate();
+            shards.map(|(index, shard)| (vec![index.to_string()], shard.failures.get() as f64)).collect()
+        },
+    )
+    .by(&["shard"]),
     gauge(
         "wzp_relay_health_check",
         "1 if all is well with what is checked, 0 if not; /health says what is wrong",

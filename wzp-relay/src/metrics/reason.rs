@@ -129,6 +129,8 @@ reasons! {
     AuthUnavailable = "auth_unavailable";
     /// Closed with the code of that name.
     Kicked = "kicked";
+    /// Closed with the code of that name.
+    RelayFailed = "relay_failed";
 }
 
 reasons! {
@@ -140,6 +142,8 @@ reasons! {
     Transport = "transport";
     /// The relay stopped.
     GoingAway = "going_away";
+    /// The shard that had it failed.
+    RelayFailed = "relay_failed";
 }
 
 impl From<EndReason> for HandshakeFailure {
@@ -147,6 +151,7 @@ impl From<EndReason> for HandshakeFailure {
         match reason {
             EndReason::HandshakeTimeout | EndReason::IdleTimeout => Self::Timeout,
             EndReason::GoingAway => Self::GoingAway,
+            EndReason::RelayFailed => Self::RelayFailed,
             _ => Self::Transport,
         }
     }
@@ -237,6 +242,7 @@ impl From<CloseCode> for EndReason {
             CloseCode::Unresponsive => Self::Unresponsive,
             CloseCode::DatagramsRequired => Self::DatagramsRequired,
             CloseCode::Kicked => Self::Kicked,
+            CloseCode::RelayFailed => Self::RelayFailed,
             CloseCode::BadToken => Self::BadToken,
             CloseCode::TokenExpired => Self::TokenExpired,
             CloseCode::NotAllowed => Self::NotAllowed,

@@ -55,6 +55,10 @@ pub struct ShardStats {
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,
+    /// Times that the shard failed and began again.
+    pub failures: Count,
+    /// It fails again and again: until so many milliseconds after the relay's start.
+    pub failing_until_ms: Count,
     /// Whether the shard's thread gets on.
     pub turn: Turn,
 }

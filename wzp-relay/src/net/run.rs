@@ -16,13 +16,17 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::set_current_timer_slack;
 use tokio::sync::mpsc;
+use tracing::error;
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::panics::attempt;
 
+use super::failures::{self, Failures};
 use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::send_all;
 use crate::audit;
 use crate::auth::queue::AuthQueue;
 use crate::metrics::reason::DropReason;
+use crate::metrics::reason::SessionState::Established;
 use crate::metrics::stats::ShardStats;
 use crate::room::ShardIndex;
 use crate::shard::flow::FlowEvent;
@@ -89,6 +93,10 @@ pub fn start(
             buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
             woken: Vec::new(),
+            began: Instant::now(),
+            found: Found::Nothing,
+            is_stopping: false,
+            failures: Failures::default(),
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
@@ -101,7 +109,7 @@ pub fn start(
 
 impl Shards {
     /// Waits until a shard's thread ends, which none does before
-    /// [`Self::stop`] unless it failed.
+    /// [`Self::stop`] unless its shard failed and cannot begin again.
     pub async fn failed(&mut self) {
         self.ended.recv().await;
     }
@@ -145,7 +153,16 @@ struct Worker {
     out: Outgoing,
     /// Shards that a turn left mail for, empty between turns.
     woken: Vec<ShardIndex>,
+    /// When the turn began, and what it found.
+    began: Instant,
+    found: Found,
+    /// Whether the thread is to end with this turn.
+    is_stopping: bool,
+    failures: Failures,
 }
+
+#[cfg(panic = "abort")]
+compile_error!("a shard that panics must not end the others: build with panic = \"unwind\"");
 
 /// What a turn found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,38 +180,75 @@ impl Worker {
         // Two sleeps in a frame's way, and Linux adds up to 50 us to each.
         // Refused, it is only later.
         let _ = set_current_timer_slack(NonZeroU64::new(1_000));
-        let mut began = Instant::now();
-        let mut found = Found::Nothing;
-        loop {
-            self.stats.turn.wait();
-            self.wait(began, found);
-            began = Instant::now();
-            self.stats.turn.work(began.saturating_duration_since(self.start));
-            let (mail, stop) = self.read_mail(began);
-            found = mail.max(self.receive(began));
-            self.shard.handle_timeouts(began);
-            self.shard.flush(began, &mut self.out);
-            let sent = send_all(&self.socket, self.out.packets());
-            self.stats.udp_packets_sent.add(sent.packets);
-            self.stats.udp_bytes_sent.add(sent.bytes);
-            self.stats.udp_send_errors.add(self.out.packets().len() as u64 - sent.packets);
-            self.out.clear();
-            self.deliver_mail();
-            for event in self.shard.take_flow_events() {
-                // Nobody counts any more once the relay stops.
-                let _ = self.flows.send(event);
+        while !self.is_stopping {
+            // The panic hook tells of it.
+            if !attempt(|| self.turn()) {
+                self.begin_again();
             }
-            for event in self.shard.take_session_events() {
-                audit::session(&self.audit, event);
-            }
-            for request in self.shard.take_auth_requests() {
-                let shard = request.shard;
-                if let Some(answer) = self.auth.ask(request) {
-                    self.postboxes[shard].post(answer);
-                }
-            }
-            if stop {
-                return;
+        }
+    }
+
+    fn turn(&mut self) {
+        self.stats.turn.wait();
+        self.wait(self.began, self.found);
+        let began = Instant::now();
+        self.began = began;
+        self.stats.turn.work(began.saturating_duration_since(self.start));
+        let mail = self.read_mail(began);
+        self.found = mail.max(self.receive(began));
+        self.shard.handle_timeouts(began);
+        self.shard.flush(began, &mut self.out);
+        self.send();
+        self.deliver_mail();
+        self.tell();
+    }
+
+    /// After a panic: has the shard's clients told and everything of theirs given
+    /// back, and the shard begin again. The other shards go on all the time.
+    fn begin_again(&mut self) {
+        let now = Instant::now();
+        let (shard, sessions) = (self.shard.index(), self.stats.states[Established].get());
+        let pause = self.failures.pause_after(now);
+        self.stats.failures.add(1);
+        if !pause.is_zero() {
+            let until = now.saturating_duration_since(self.start) + failures::WINDOW;
+            self.stats.failing_until_ms.set(until.as_millis() as u64);
+        }
+        error!(shard, sessions, ?pause, "a shard failed; it begins again, without its sessions");
+        audit::shard_failed(&self.audit, shard);
+        self.shard.begin_again(rand::random(), now, &mut self.out);
+        // It may have been one of these that failed.
+        attempt(|| self.send());
+        self.out.clear();
+        attempt(|| self.deliver_mail());
+        attempt(|| self.tell());
+        self.stats.turn.wait();
+        thread::sleep(pause);
+        // What there is to do is not waited for.
+        self.found = Found::TooMuch;
+    }
+
+    fn send(&mut self) {
+        let sent = send_all(&self.socket, self.out.packets());
+        self.stats.udp_packets_sent.add(sent.packets);
+        self.stats.udp_bytes_sent.add(sent.bytes);
+        self.stats.udp_send_errors.add(self.out.packets().len() as u64 - sent.packets);
+        self.out.clear();
+    }
+
+    /// Tells others than the shards what the shard has for them.
+    fn tell(&mut self) {
+        for event in self.shard.take_flow_events() {
+            // Nobody counts any more once the relay stops.
+            let _ = self.flows.send(event);
+        }
+        for event in self.shard.take_session_events() {
+            audit::session(&self.audit, event);
+        }
+        for request in self.shard.take_auth_requests() {
+            let shard = request.shard;
+            if let Some(answer) = self.auth.ask(request) {
+                self.postboxes[shard].post(answer);
             }
         }
     }
@@ -229,22 +283,23 @@ impl Worker {
         }
     }
 
-    /// Gives the shard its mail. Whether the thread is to end.
-    fn read_mail(&mut self, now: Instant) -> (Found, bool) {
+    /// Gives the shard its mail.
+    fn read_mail(&mut self, now: Instant) -> Found {
         let mut found = Found::Nothing;
         for _ in 0..LETTERS_PER_TURN {
             match self.mailbox.take() {
                 Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
                 Some(Letter::Stop) => {
+                    self.is_stopping = true;
                     // Whoever is still here is told before the last flush.
                     self.shard.stop(now);
-                    return (Found::Something, true);
+                    return Found::Something;
                 }
-                None => return (found, false),
+                None => return found,
             }
             found = Found::Something;
         }
-        (Found::TooMuch, false)
+        Found::TooMuch
     }
 
     /// Gives the shard what has come.

@@ -38,6 +38,9 @@ pub(crate) struct Directory {
     by_name: HashMap<Arc<str>, RoomId>,
     rooms: HashMap<RoomId, Entry>,
     next_number: u64,
+    /// The room that is being changed. After a panic it may be half changed; all
+    /// others are whole.
+    changing: Option<RoomId>,
 }
 
 /// Mail to be sent, with its addressee.
@@ -56,6 +59,7 @@ impl Directory {
             by_name: HashMap::new(),
             rooms: HashMap::new(),
             next_number: 0,
+            changing: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Directory {
     pub(crate) fn join(&mut self, request: JoinRequest, out: &mut Outgoing) {
         let JoinRequest { room: name, session, shard, member_name, muted } = request;
         let id = self.by_name.get(&name).copied().unwrap_or_else(|| self.create(name));
+        self.changing = Some(id);
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if room.members.len() >= self.max_members {
             let text =
@@ -110,6 +115,7 @@ impl Directory {
         session: SessionId,
         out: &mut Outgoing,
     ) {
+        self.changing = Some(id);
         let Some(room) = self.rooms.get_mut(&id) else { return };
         if room.members.get(&sender_id).is_none_or(|seat| seat.session != session) {
             return;
@@ -133,6 +139,7 @@ impl Directory {
         muted: bool,
         out: &mut Outgoing,
     ) {
+        self.changing = Some(id);
         let Some(room) = self.rooms.get_mut(&id) else { return };
         let Some(seat) = room.members.get_mut(&sender_id).filter(|seat| seat.muted != muted) else {
             return;
@@ -141,6 +148,32 @@ impl Directory {
         room.version += 1;
         let change = MemberMuted { room_version: room.version, sender_id: sender_id.into(), muted };
         room.tell_all(id, relay_message::Message::MemberMuted(change), out);
+    }
+
+    /// Everybody who sits on a shard, as [`Self::leave`] takes them.
+    pub(crate) fn members_on(&self, shard: ShardIndex) -> Vec<(RoomId, u16, SessionId)> {
+        let mut there = Vec::new();
+        for (id, room) in &self.rooms {
+            let seats = room.members.iter().filter(|(_, seat)| seat.shard == shard);
+            there.extend(seats.map(|(sender_id, seat)| (*id, *sender_id, seat.session)));
+        }
+        // Whatever order the map has them in.
+        there.sort_unstable();
+        there
+    }
+
+    /// What was being changed is whole.
+    pub(crate) fn settle(&mut self) {
+        self.changing = None;
+    }
+
+    /// Forgets the room that was being changed when the shard panicked, if one was.
+    /// Who is in it has to go, whatever shard it sits on.
+    pub(crate) fn forget_half_changed(&mut self) -> Option<RoomId> {
+        let id = self.changing.take()?;
+        self.rooms.remove(&id);
+        self.by_name.retain(|_, room| *room != id);
+        Some(id)
     }
 
     fn create(&mut self, name: Arc<str>) -> RoomId {
@@ -243,6 +276,35 @@ mod tests {
             panic!("{out:?}")
         };
         assert_eq!(text, "the room has 1 members, as many as it may have");
+    }
+
+    #[test]
+    fn a_panic_in_a_change_costs_that_room_alone() {
+        let mut directory = Directory::new(0, 10);
+        let (_, first) = join(&mut directory, 1, 0);
+        directory.settle();
+        assert_eq!(directory.forget_half_changed(), None);
+        let other = JoinRequest { room: "other".into(), ..request(2, 1) };
+        directory.join(other, &mut Vec::new());
+        directory.settle();
+        // Begun, and not come to its end.
+        directory.set_muted(first.room, 99, true, &mut Vec::new());
+        assert_eq!(directory.forget_half_changed(), Some(first.room));
+        assert_eq!((directory.len(), directory.by_name.len()), (1, 1));
+        assert_ne!(join(&mut directory, 3, 0).1.room, first.room, "it is another room");
+    }
+
+    #[test]
+    fn who_sits_on_a_shard_is_found_in_all_rooms() {
+        let mut directory = Directory::new(0, 10);
+        for (session, room, shard) in [(1, "a", 0), (2, "b", 1), (3, "b", 0), (4, "b", 1)] {
+            let request = JoinRequest { room: room.into(), ..request(session, shard) };
+            directory.join(request, &mut Vec::new());
+        }
+        let room = |number| RoomId { home: 0, number };
+        let there = [(room(1), 1, SessionId(2)), (room(1), 3, SessionId(4))];
+        assert_eq!(directory.members_on(1), there);
+        assert_eq!(directory.members_on(2), []);
     }
 
     #[test]

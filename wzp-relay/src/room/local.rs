@@ -101,6 +101,12 @@ impl LocalRooms {
         }
     }
 
+    /// The connections of a room's members here.
+    pub(crate) fn connections(&self, id: RoomId) -> Vec<usize> {
+        let room = self.key(id).map(|key| &self.rooms[key]);
+        room.into_iter().flat_map(|room| &room.members).map(|member| member.connection).collect()
+    }
+
     pub(crate) fn key(&self, id: RoomId) -> Option<RoomKey> {
         self.by_id.get(&id).copied()
     }
@@ -120,5 +126,14 @@ impl LocalRooms {
         let room = &mut self.rooms[key];
         room.other_shards.clear();
         room.other_shards.extend(others);
+    }
+}
+
+/// What was counted of rooms stays, also if the shard has failed with members in them.
+impl Drop for LocalRooms {
+    fn drop(&mut self) {
+        for room in self.rooms.drain() {
+            self.counts.close(room.forwarded);
+        }
     }
 }

@@ -51,6 +51,10 @@ const MESSAGE_BURST: Duration = Duration::from_secs(5);
 /// How long mail may take that was about to be written.
 const IN_THE_MAIL: Duration = Duration::from_secs(1);
 
+/// How long a room's home may take to answer: microseconds, unless its shard failed
+/// over the question.
+pub(crate) const HOME_ANSWERS: Duration = Duration::from_secs(5);
+
 /// A client hears at most one Notice in this time.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,7 +68,7 @@ pub(crate) enum Phase {
     /// The control plane has been asked whether it may join.
     Authenticating { deadline: Instant, hello: Box<Hello>, decided: Decided },
     /// The room's home has been asked.
-    Joining,
+    Joining { deadline: Instant },
     /// In a room.
     Joined(Seat),
     /// Over. QUIC may still have a last packet to send.
@@ -77,7 +81,7 @@ impl Phase {
             Self::Handshaking { .. } => SessionState::Handshaking,
             Self::AwaitingHello { .. } => SessionState::AwaitingHello,
             Self::Authenticating { .. } => SessionState::Authenticating,
-            Self::Joining => SessionState::Joining,
+            Self::Joining { .. } => SessionState::Joining,
             Self::Joined(_) => SessionState::Established,
             Self::Ended => SessionState::Closing,
         }
@@ -444,8 +448,9 @@ impl Session {
         match self.phase {
             Phase::Handshaking { deadline }
             | Phase::AwaitingHello { deadline }
-            | Phase::Authenticating { deadline, .. } => Some(deadline),
-            Phase::Joining | Phase::Ended => None,
+            | Phase::Authenticating { deadline, .. }
+            | Phase::Joining { deadline } => Some(deadline),
+            Phase::Ended => None,
             Phase::Joined(_) => {
                 let notice = self.notices.pending.as_ref().map(|pending| pending.due);
                 let feedback = self.feedback.due();
@@ -464,14 +469,18 @@ impl Session {
     pub(crate) fn handle_deadlines(&mut self, now: Instant, limits: &Limits) -> Result<(), Close> {
         match self.phase {
             // Not yet able to read a sentence; the shard counts it by itself.
-            Phase::Handshaking { .. } | Phase::Joining | Phase::Ended => return Ok(()),
+            Phase::Handshaking { .. } | Phase::Ended => return Ok(()),
             // See `decides_late`.
             Phase::Authenticating { .. } => return Ok(()),
             Phase::AwaitingHello { deadline } if deadline <= now => {
                 let text = format!("Hello did not come within {:?}", limits.hello_timeout);
                 return Err(Close::new(CloseCode::HelloTimeout, text));
             }
-            Phase::AwaitingHello { .. } => return Ok(()),
+            Phase::Joining { deadline } if deadline <= now => {
+                let text = "the part of this relay that has the room did not answer; join again";
+                return Err(Close::new(CloseCode::RelayFailed, text));
+            }
+            Phase::AwaitingHello { .. } | Phase::Joining { .. } => return Ok(()),
             Phase::Joined(_) => {}
         }
         if self.grant.expires.is_some_and(|expires| expires <= now) {

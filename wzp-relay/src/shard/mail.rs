@@ -98,6 +98,16 @@ pub enum Mail {
     Server(Arc<ServerConfig>),
     /// Hold to these limits from now on.
     Limits(Arc<Limits>),
+    /// From a shard that failed and has begun again: its sessions are gone.
+    Failed {
+        /// Which.
+        shard: ShardIndex,
+        /// The room that it was changing, of which nothing is known any more.
+        room: Option<RoomId>,
+    },
+    /// Fail: for tests.
+    #[cfg(debug_assertions)]
+    Panic,
 }
 
 impl Mail {

@@ -12,6 +12,7 @@
 mod auth;
 mod cid;
 pub mod event;
+mod failure;
 pub mod flow;
 mod life;
 pub mod mail;
@@ -122,6 +123,8 @@ pub struct Shard {
     life: Life,
     /// Sessions that have not been told of it.
     untold: Range<usize>,
+    /// Packets of connections that nobody knows are answered from then on.
+    resets_from: Instant,
     rng: StdRng,
     now: Instant,
 }
@@ -130,6 +133,17 @@ impl Shard {
     /// A shard with no connections. `seed` feeds connection and session ids:
     /// secret in a relay, fixed in a test.
     pub fn new(index: ShardIndex, shared: Shared, seed: [u8; 32], now: Instant) -> Self {
+        Self::counting_in(Arc::default(), index, shared, seed, now)
+    }
+
+    /// The same for one that goes on counting where another has ended.
+    fn counting_in(
+        stats: Arc<ShardStats>,
+        index: ShardIndex,
+        shared: Shared,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let shards = shared.shards;
         let mut config = EndpointConfig::new(shared.reset_key.clone());
@@ -145,7 +159,7 @@ impl Shard {
         let endpoint = Endpoint::new(Arc::new(config), server, false, None);
         Self {
             index,
-            stats: Arc::default(),
+            stats,
             endpoint,
             sessions: Vec::new(),
             by_id: HashMap::new(),
@@ -163,6 +177,7 @@ impl Shard {
             session_events: Vec::new(),
             life: Life::Serving,
             untold: 0..0,
+            resets_from: now,
             rng,
             now,
             shared,
@@ -195,9 +210,12 @@ impl Shard {
 
     fn receive(&mut self, packet: Packet, out: &mut Outgoing) {
         let Packet { remote, local_ip, ecn, data } = packet;
+        // With a short header (RFC 9000 section 17.3) only a stateless reset can come.
+        let is_short = data.first().is_some_and(|first| first & 0x80 == 0);
         let mut event = None;
         out.write(|buffer| {
             match self.endpoint.handle(self.now, remote, local_ip, ecn, data, buffer) {
+                Some(DatagramEvent::Response(_)) if is_short && self.now < self.resets_from => None,
                 Some(DatagramEvent::Response(transmit)) => Some(transmit),
                 other => {
                     event = other;

@@ -23,7 +23,7 @@ use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
 use crate::room::{RoomId, SessionId, home_of};
 use crate::session::backlog::Outcome;
 use crate::session::feedback::Hearing;
-use crate::session::{Close, Phase, Seat};
+use crate::session::{Close, HOME_ANSWERS, Phase, Seat};
 
 impl Shard {
     /// Acts on the control messages that are complete.
@@ -79,7 +79,8 @@ impl Shard {
             );
             return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
         }
-        session.set_phase(Phase::Joining, &self.stats.states);
+        let deadline = self.now + HOME_ANSWERS;
+        session.set_phase(Phase::Joining { deadline }, &self.stats.states);
         session.name.clone_from(&hello.name);
         let home = home_of(&hello.room, self.shared.shards);
         let request = JoinRequest {
@@ -90,6 +91,7 @@ impl Shard {
             muted: hello.muted,
         };
         self.post(home, Mail::Join(request));
+        self.touch(number);
     }
 
     /// Acts on mail, whoever wrote it.
@@ -123,6 +125,9 @@ impl Shard {
                 }
             }
             Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
+            Mail::Failed { shard, room } => self.lose(shard, room),
+            #[cfg(debug_assertions)]
+            Mail::Panic => panic!("a test wants this shard to fail"),
         }
     }
 
@@ -134,16 +139,14 @@ impl Shard {
     }
 
     /// Lets the directory act and posts what it has to say.
-    fn at_home(
+    pub(super) fn at_home(
         &mut self,
         act: impl FnOnce(&mut crate::room::directory::Directory, &mut Vec<(usize, Mail)>),
     ) {
         let mut out = Vec::new();
-        let before = self.directory.len();
         act(&mut self.directory, &mut out);
-        let after = self.directory.len();
-        self.stats.rooms.add(after.saturating_sub(before) as u64);
-        self.stats.rooms.sub(before.saturating_sub(after) as u64);
+        self.directory.settle();
+        self.stats.rooms.set(self.directory.len() as u64);
         for (to, mail) in out {
             self.post(to, mail);
         }

@@ -304,7 +304,10 @@ impl Client {
             }
         };
         self.control = self.connection.streams().open(Dir::Bi);
-        self.write(&bytes);
+        // The relay may have closed right behind its last handshake packet.
+        if self.control.is_some() {
+            self.write(&bytes);
+        }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {

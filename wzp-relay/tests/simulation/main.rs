@@ -6,6 +6,7 @@
 
 mod auth;
 mod client;
+mod failure;
 mod hostile;
 mod random;
 mod rooms;

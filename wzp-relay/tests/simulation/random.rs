@@ -73,7 +73,7 @@ fn random_call(seed: u64) -> World {
 }
 
 /// Everyone in a room whom nothing has happened to knows exactly the others.
-fn assert_membership_agrees(world: &World) {
+pub(crate) fn assert_membership_agrees(world: &World) {
     let here: Vec<_> = world
         .clients
         .iter()
@@ -124,6 +124,28 @@ fn assert_sessions_account_for_every_frame(world: &World) {
 #[test]
 fn whatever_happens_rules_hold_and_nothing_remains_even_seeds() {
     for_each_seed(1000, |seed| finish_and_check(&mut random_call(2 * seed)));
+}
+
+/// The same for relays whose shards fail, at any time, one after the other, while
+/// people join, talk and leave.
+#[test]
+fn whatever_fails_rules_hold_and_nothing_remains() {
+    for_each_seed(300, |seed| {
+        let mut world = random_call(seed);
+        let shards = world.shared.shards;
+        for _ in 0..world.rng.random_range(1..6) {
+            let number = world.clients.len();
+            let room = world.rng.random_range(0..2);
+            let client = world.connect(room, Opening::Hello(hello(room, number)));
+            world.start_talking(client, FRAME);
+            let [before, after] = [300, 1000].map(|most| world.rng.random_range(0..most));
+            world.run_for(Duration::from_millis(before));
+            let shard = world.rng.random_range(0..shards);
+            world.fail_shard(shard);
+            world.run_for(Duration::from_millis(after));
+        }
+        finish_and_check(&mut world);
+    });
 }
 
 /// The other half, so that two cores can share the work.

@@ -63,6 +63,7 @@ enum Occurrence {
     Mail { to: usize, mail: Mail },
     Decision { request: AuthRequest, result: Result<Grant, Refusal> },
     WakeShard(usize),
+    FailShard(usize),
     WakeClient(usize),
     Talk { client: usize, every: Duration },
 }
@@ -80,6 +81,8 @@ pub(crate) struct World {
     pub(crate) authenticator: Option<Authenticator>,
     /// What it decided in time.
     pub(crate) decisions: u64,
+    /// Whether questions to rooms' homes on other shards get lost.
+    pub(crate) loses_joins: bool,
     /// Who was not let in, as the audit log is told.
     pub(crate) refused: Vec<(SessionId, AuthFailReason)>,
     occurrences: BTreeMap<(Instant, u64), Occurrence>,
@@ -146,6 +149,7 @@ impl World {
             shared,
             authenticator: None,
             decisions: 0,
+            loses_joins: false,
             refused: Vec::new(),
             rng,
             occurrences: BTreeMap::new(),
@@ -210,6 +214,19 @@ impl World {
     pub(crate) fn drain(&mut self, patience: Duration) {
         let deadline = self.now + patience;
         self.tell_shards(|| Mail::Drain { deadline });
+    }
+
+    /// A shard panics, between two packets or letters.
+    pub(crate) fn fail_shard(&mut self, shard: usize) {
+        self.schedule(self.now, Occurrence::FailShard(shard));
+    }
+
+    /// The shard that a client's session sits on.
+    pub(crate) fn shard_of(&self, client: usize) -> Option<usize> {
+        let name = format!("client {client}");
+        let sessions = self.shared.sessions.list().into_iter();
+        let mut participants = sessions.map(|reading| reading.participant);
+        participants.find(|participant| participant.name == name).map(|found| found.shard)
     }
 
     pub(crate) fn tell_shards(&mut self, mail: impl Fn() -> Mail) {
@@ -325,6 +342,11 @@ impl World {
                     self.shards[shard].handle_timeouts(self.now);
                     shards.insert(shard);
                 }
+                Occurrence::FailShard(shard) => {
+                    let seed = self.rng.random();
+                    self.shards[shard].begin_again(seed, self.now, &mut out);
+                    shards.insert(shard);
+                }
                 Occurrence::WakeClient(client) => {
                     self.client_wakes[client] = None;
                     self.clients[client].handle_timeout(self.now);
@@ -385,6 +407,9 @@ impl World {
         }
         let mail: Vec<_> = self.shards[index].take_mail().collect();
         for (to, mail) in mail {
+            if self.loses_joins && matches!(mail, Mail::Join(_)) {
+                continue;
+            }
             self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
         }
         if let Some(at) = self.shards[index].next_timeout()
