@@ -43,7 +43,7 @@ pub(crate) enum End {
     Sent,
     /// `--duration` had passed.
     Duration,
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM or SIGHUP.
     Signal,
     /// The relay was about to stop.
     Draining,

@@ -334,7 +334,7 @@ fn mono16(wav: &[u8]) -> (usize, u16) {
 
 #[test]
 fn signals_end_the_session_properly() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         let directory = tempfile::tempdir().unwrap();
         let recording = directory.path().join("heard.wav");
         let (ready_in, ready) = std::sync::mpsc::channel();

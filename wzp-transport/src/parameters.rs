@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{AckFrequencyConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
 use crate::congestion::VoiceConfig;
 
@@ -35,6 +36,11 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 /// relay keeps where it can count what it drops.
 const SEND_BUFFER: usize = 2 * MTU as usize;
 
+/// Handshake messages that came out of order, in bytes for each of the three
+/// packet number spaces: what RFC 9000 section 7.5 demands at least. A peer can
+/// have it held before anybody knows who it is.
+const CRYPTO_BUFFER: usize = 4096;
+
 /// Control messages in flight to a client, in bytes: the longest message twice.
 const CLIENT_STREAM_WINDOW: u32 = 128 * 1024;
 
@@ -48,6 +54,7 @@ fn common(idle_timeout: Duration) -> TransportConfig {
         .initial_mtu(MTU)
         .mtu_discovery_config(None)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .crypto_buffer_size(CRYPTO_BUFFER)
         .datagram_receive_buffer_size(Some(RECEIVE_BUFFER))
         .datagram_send_buffer_size(SEND_BUFFER);
     config
@@ -64,9 +71,28 @@ pub fn client() -> TransportConfig {
     config
 }
 
-/// For a relay: one control stream per client, which can hold `message_bytes`
-/// unread.
-pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
+/// Control messages from a client that a relay has not read, in bytes. A client
+/// can fill it and say nothing else, so it is short: what is more than one
+/// message waits at the client. The longest message takes four round trips.
+pub const CONTROL_WINDOW: u32 = 4096;
+
+/// What a client may send, in bytes, while its first packet waits for a decision, and
+/// all such clients of one shard: its first flight, twice.
+const WAITING: u64 = 4 * MTU as u64;
+const ALL_WAITING: u64 = 256 * 1024;
+
+/// A relay's side of all connections.
+pub fn server(crypto: Arc<QuicServerConfig>, idle_timeout: Duration) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(crypto);
+    config
+        .incoming_buffer_size(WAITING)
+        .incoming_buffer_size_total(ALL_WAITING)
+        .transport_config(Arc::new(relay(idle_timeout)));
+    config
+}
+
+/// For a relay: one control stream per client.
+fn relay(idle_timeout: Duration) -> TransportConfig {
     /// Fifty packets in flight before the first acknowledgement. Voice does not
     /// grow to fill a path, so there is nothing to probe for, and a listener
     /// in a large room gets as much every 20 ms.
@@ -90,8 +116,8 @@ pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
     config
         .ack_frequency_config(Some(acknowledgements))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .stream_receive_window(VarInt::from_u32(message_bytes))
-        .receive_window(VarInt::from_u32(message_bytes))
+        .stream_receive_window(VarInt::from_u32(CONTROL_WINDOW))
+        .receive_window(VarInt::from_u32(CONTROL_WINDOW))
         .send_window(STREAM_SEND_WINDOW)
         .congestion_controller_factory(Arc::new(VoiceConfig::new(INITIAL_WINDOW)));
     config

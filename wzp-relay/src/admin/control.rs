@@ -204,8 +204,7 @@ impl Control {
     }
 
     async fn nobody_is_left(&self) {
-        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
-        while self.sources.admission.population() != nobody {
+        while self.sources.admission.population() != Population::default() {
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -62,9 +62,7 @@ impl CurrentIdentity {
     /// It cannot be read, or not be used.
     pub fn read(relay: &RelaySection, limits: &Limits) -> Result<Self> {
         let identity = read(relay)?;
-        let mut server = ServerConfig::with_crypto(identity.quic_server_config()?);
-        let transport = parameters::relay(limits.idle_timeout, limits.message_bytes);
-        server.transport_config(Arc::new(transport));
+        let server = parameters::server(identity.quic_server_config()?, limits.idle_timeout);
         let expires = Arc::new(AtomicI64::new(identity.expires()));
         Ok(Self { state: Mutex::new(State { identity, server: Arc::new(server) }), expires })
     }

@@ -291,7 +291,7 @@ fn shared(
         shards,
         server: current.server(),
         reset_key: current.identity().reset_key(),
-        admission: Admission::new(&limits),
+        admission: Admission::new(&limits, started),
         rooms: Arc::new(RoomCounts::new(metrics.max_room_series, metrics.room_label)),
         sessions: Arc::new(SessionBook::new(metrics.max_session_series)),
         auth: authenticator.patience(),

@@ -19,7 +19,7 @@ use Applies::{Live, Restart};
 
 /// A key, or all of a section that are not named themselves. The tests see to it
 /// that none is forgotten.
-const APPLIES: [(&str, Applies); 19] = [
+const APPLIES: [(&str, Applies); 18] = [
     ("relay", Restart),
     ("relay.cert", Live),
     ("relay.key", Live),
@@ -40,7 +40,6 @@ const APPLIES: [(&str, Applies); 19] = [
     ("limits", Live),
     // In the QUIC parameters that are made at the start.
     ("limits.idle_timeout", Restart),
-    ("limits.message_bytes", Restart),
 ];
 
 /// When a change of that key counts.

@@ -25,12 +25,19 @@ const HELLO_BYTES: usize = control::MAX_ROOM_BYTES
     + control::MAX_TOKEN_BYTES
     + 64;
 
+/// What QUIC needs to ask again whoever's answer is lost: three probes or more on a
+/// path of 300 ms (RFC 9002 section 6.2).
+const PROBES: Duration = Duration::from_secs(5);
+
 /// What a timer can keep and a person can wait for.
 const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));
 
-pub(super) const RANGES: [(&str, Range); 16] = [
+pub(super) const RANGES: [(&str, Range); 19] = [
     ("limits.sessions", Range::Number(1, 10_000_000)),
     ("limits.sessions_per_address", Range::Number(1, 10_000_000)),
+    ("limits.sessions_per_site", Range::Number(1, 10_000_000)),
+    ("limits.sessions_per_network", Range::Number(1, 10_000_000)),
+    ("limits.preempt_after", TIME),
     ("limits.handshakes", Range::Number(2, 10_000_000)),
     ("limits.room_members", Range::Number(1, u16::MAX as u64)),
     ("limits.handshake_timeout", TIME),
@@ -51,12 +58,27 @@ pub(super) const RANGES: [(&str, Range); 16] = [
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Sessions in rooms. Further ones are closed with `server_full`
+    /// Sessions in rooms. Further ones take the place of one that is silent or idle,
+    /// or are closed with `server_full`
     /// (`wzp_relay_connections_closed_total{reason="server_full"}`).
     pub sessions: u32,
     /// Connections from one IPv4 address or one IPv6 /64. Further ones are
     /// refused (`wzp_relay_connections_refused_total{reason="address"}`).
     pub sessions_per_address: u32,
+    /// Connections from one IPv6 /56, likewise
+    /// (`wzp_relay_connections_refused_total{reason="site"}`). Never fewer than
+    /// `sessions_per_address`.
+    pub sessions_per_site: u32,
+    /// Connections from one IPv6 /48 or one IPv4 /24, likewise
+    /// (`wzp_relay_connections_refused_total{reason="network"}`). Never fewer than
+    /// `sessions_per_site`.
+    pub sessions_per_network: u32,
+    /// When the relay is full, a session through which no media has passed for so
+    /// long makes way for somebody whose network has fewer sessions
+    /// (`wzp_relay_connections_closed_total{reason="preempted"}`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub preempt_after: Duration,
     /// Connections that have not yet joined a room. Above half of it a client
     /// must prove its address first (RFC 9000 section 8.1.2); above it,
     /// connections are refused
@@ -116,6 +138,9 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             sessions_per_address: 256,
+            sessions_per_site: 512,
+            sessions_per_network: 2_500,
+            preempt_after: Duration::from_secs(30),
             handshakes: 2_000,
             room_members: 1_000,
             handshake_timeout: Duration::from_secs(5),
@@ -164,12 +189,13 @@ impl Limits {
             ),
             (
                 ["limits.idle_timeout", "limits.ping_interval"],
-                self.idle_timeout <= self.ping_interval.min(KEEP_ALIVE),
+                self.idle_timeout < self.ping_interval.min(KEEP_ALIVE) + PROBES,
                 format!(
                     "silent sessions would end: they speak up when they are asked \
-                     (ping_interval), or after {} s; let ping_interval be shorter than \
+                     (ping_interval), or after {} s; let ping_interval be {} s shorter than \
                      idle_timeout",
-                    KEEP_ALIVE.as_secs()
+                    KEEP_ALIVE.as_secs(),
+                    PROBES.as_secs()
                 ),
             ),
         ];

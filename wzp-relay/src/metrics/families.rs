@@ -259,6 +259,11 @@ const FAMILIES: &[Family] = &[
         "UDP packets that came to a shard other than the one their connection id names, and were handed on",
         |scrape| scrape.sum(|shard| &shard.misrouted_packets),
     ),
+    counter(
+        "wzp_relay_moves_refused_total",
+        "UDP packets dropped because they say that a session has moved to another host, and it has too often or has not begun",
+        |scrape| scrape.sum(|shard| &shard.moves_refused),
+    ),
     gauge(
         "wzp_relay_steering",
         "1 for what steers packets to their shards: an eBPF program, a classic BPF filter, or nothing",

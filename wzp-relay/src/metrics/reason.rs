@@ -80,7 +80,11 @@ reasons! {
     RefuseReason:
     /// Above `limits.sessions_per_address`.
     Address = "address";
-    /// Above `limits.handshakes`.
+    /// Above `limits.sessions_per_site`.
+    Site = "site";
+    /// Above `limits.sessions_per_network`.
+    Network = "network";
+    /// Above `limits.handshakes`, or above a prefix's share of it.
     Handshakes = "handshakes";
     /// Its first packet is not acceptable QUIC.
     Invalid = "invalid";
@@ -129,6 +133,10 @@ reasons! {
     AuthUnavailable = "auth_unavailable";
     /// Closed with the code of that name.
     Kicked = "kicked";
+    /// Closed with the code of that name.
+    Preempted = "preempted";
+    /// Closed with the code of that name.
+    Replaced = "replaced";
 }
 
 reasons! {
@@ -140,6 +148,8 @@ reasons! {
     Transport = "transport";
     /// The relay stopped.
     GoingAway = "going_away";
+    /// It made way for a connection from elsewhere (`limits.handshakes`).
+    Preempted = "preempted";
 }
 
 impl From<EndReason> for HandshakeFailure {
@@ -147,6 +157,7 @@ impl From<EndReason> for HandshakeFailure {
         match reason {
             EndReason::HandshakeTimeout | EndReason::IdleTimeout => Self::Timeout,
             EndReason::GoingAway => Self::GoingAway,
+            EndReason::Preempted => Self::Preempted,
             _ => Self::Transport,
         }
     }
@@ -237,6 +248,8 @@ impl From<CloseCode> for EndReason {
             CloseCode::Unresponsive => Self::Unresponsive,
             CloseCode::DatagramsRequired => Self::DatagramsRequired,
             CloseCode::Kicked => Self::Kicked,
+            CloseCode::Preempted => Self::Preempted,
+            CloseCode::Replaced => Self::Replaced,
             CloseCode::BadToken => Self::BadToken,
             CloseCode::TokenExpired => Self::TokenExpired,
             CloseCode::NotAllowed => Self::NotAllowed,

@@ -55,6 +55,9 @@ pub struct ShardStats {
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,
+    /// UDP packets from another host than a session's that were dropped, because it
+    /// had moved too often or not begun.
+    pub moves_refused: Count,
     /// Whether the shard's thread gets on.
     pub turn: Turn,
 }

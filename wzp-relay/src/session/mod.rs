@@ -4,18 +4,20 @@
 pub mod admission;
 pub(crate) mod backlog;
 mod bundle;
+mod credit;
 pub mod feedback;
 mod loss;
 mod meter;
 mod outbox;
+mod presence;
 mod vitals;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId};
+use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, ReadableError, StreamId, Transmit};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
     ClientMessage, Hello, Notice, Ping, RelayMessage, SourceReport, client_message, notice,
@@ -36,9 +38,11 @@ use crate::room::{RoomId, SessionId};
 use admission::Permit;
 use backlog::Backlog;
 use bundle::Bundle;
+use credit::{Credit, Verdict};
 use feedback::{Feedback, Hearing};
 use meter::Meter;
 use outbox::{Outbox, Overflow};
+use presence::Presence;
 use vitals::Vitals;
 
 /// Burst of media that may come at once: one second's worth, what a client
@@ -47,6 +51,11 @@ const MEDIA_BURST: Duration = Duration::from_secs(1);
 
 /// Burst of control messages, in time at the allowed rate.
 const MESSAGE_BURST: Duration = Duration::from_secs(5);
+
+/// Moves to another host that may come at once; then one a second. Each has the relay
+/// send 1200 bytes there before it knows that the peer is (RFC 9000 section 8.2.1),
+/// whoever's address it is. Another port of the same host is no such move.
+const MOVES_BURST: Duration = Duration::from_secs(5);
 
 /// How long mail may take that was about to be written.
 const IN_THE_MAIL: Duration = Duration::from_secs(1);
@@ -123,8 +132,15 @@ pub(crate) struct Session {
     pub(crate) asked_at: Option<Instant>,
     /// What the connection's empty buffer for media has space for.
     pub(crate) send_buffer: usize,
-    /// Given back when QUIC forgets the connection.
+    /// Given back when the connection is forgotten.
     pub(crate) permit: Permit,
+    /// When the connection, once over, is forgotten, if not before by QUIC, which
+    /// answers the peer's last packets for a time that the peer can draw out (RFC 9000
+    /// section 10.2). After that a stateless reset does.
+    pub(crate) forget_at: Option<Instant>,
+    /// What may be sent while the peer has not proven its address.
+    credit: Option<Credit>,
+    presence: Presence,
     pub(crate) backlog: Backlog,
     pub(crate) bundle: Bundle,
     /// When it last sent a frame that was forwarded.
@@ -133,6 +149,8 @@ pub(crate) struct Session {
     pub(crate) failure: Option<String>,
     /// Frames that the connection took.
     pub(crate) forwarded: u64,
+    /// Frames of it and to it when it was last shown how it fares.
+    media: u64,
     /// How it fares, while in a room.
     pub(crate) vitals: Option<Box<Vitals>>,
     pub(crate) feedback: Feedback,
@@ -144,6 +162,7 @@ pub(crate) struct Session {
     deframer: Deframer,
     outbox: Outbox,
     message_meter: Meter,
+    moves: Meter,
     packet_meter: Meter,
     byte_meter: Meter,
     ping: PingState,
@@ -176,10 +195,13 @@ struct PendingNotice {
 }
 
 impl Session {
+    /// A connection that begins with a packet of so many bytes; `None` if it has
+    /// proven its address.
     pub(crate) fn new(
         id: SessionId,
         mut connection: Connection,
         permit: Permit,
+        unproven: Option<usize>,
         now: Instant,
         limits: &Limits,
     ) -> Self {
@@ -194,11 +216,15 @@ impl Session {
             trace: None,
             asked_at: None,
             permit,
+            forget_at: None,
+            credit: unproven.map(Credit::new),
+            presence: Presence::new(now, limits.idle_timeout),
             backlog: Backlog::default(),
             bundle: Bundle::default(),
             spoke: None,
             failure: None,
             forwarded: 0,
+            media: 0,
             vitals: None,
             feedback: Feedback::default(),
             known_address: None,
@@ -207,6 +233,7 @@ impl Session {
             deframer: Deframer::new(limits.message_bytes as usize),
             outbox: Outbox::new(limits.outbox_bytes),
             message_meter: Meter::new(limits.messages_per_second, MESSAGE_BURST),
+            moves: Meter::new(1, MOVES_BURST),
             packet_meter: Meter::new(limits.packets_per_second, MEDIA_BURST),
             byte_meter: Meter::new(limits.bytes_per_second, MEDIA_BURST),
             ping: PingState::default(),
@@ -256,45 +283,101 @@ impl Session {
         }
     }
 
-    /// Moves bytes of the control stream from the connection to where messages
-    /// are cut out of them.
-    ///
-    /// # Errors
-    /// The client gave up the stream, which ends the session.
-    pub(crate) fn read_control(&mut self) -> Result<(), Close> {
-        if self.control.is_none() {
-            self.control = self.connection.streams().accept(Dir::Bi);
+    /// A datagram came for the connection. Whether it was taken: a peer that says to
+    /// have moved to another host too often is not believed.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        length: usize,
+        event: ConnectionEvent,
+    ) -> bool {
+        let known = self.connection.remote_address();
+        if known.ip() != remote.ip() {
+            return self.receive_from_elsewhere(now, remote.ip(), event);
         }
-        let Some(stream) = self.control else { return Ok(()) };
-        let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
-        let mut recv = self.connection.recv_stream(stream);
-        let mut chunks = match recv.read(true) {
-            Ok(chunks) => chunks,
-            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
-        };
-        let outcome = loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => self.deframer.push(&chunk.bytes),
-                Err(ReadError::Blocked) => break Ok(()),
-                Ok(None) | Err(ReadError::Reset(_)) => break left(),
-            }
-        };
-        // Window updates go out with the next packet either way.
-        let _ = chunks.finalize();
-        outcome
+        self.presence.hear(now);
+        self.permit.hear(now);
+        if let Some(credit) = &mut self.credit {
+            credit.receive(length, remote == known);
+        }
+        self.connection.handle_event(event);
+        true
     }
 
-    /// The next message of the client, if one is complete and it is its turn.
+    fn receive_from_elsewhere(&mut self, now: Instant, ip: IpAddr, event: ConnectionEvent) -> bool {
+        let mut moves = self.moves;
+        if self.credit.is_some() || !moves.take(now, 1) {
+            return false;
+        }
+        self.connection.handle_event(event);
+        // Others can send what only looks like the peer's.
+        if self.connection.remote_address().ip() == ip {
+            self.moves = moves;
+            self.presence.hear(now);
+            self.permit.hear(now);
+        }
+        true
+    }
+
+    /// The handshake is done, by which the peer has proven its address.
+    pub(crate) fn connected(&mut self) {
+        self.credit = None;
+    }
+
+    /// Writes the connection's next packet that may be sent.
+    pub(crate) fn write_packet(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            let transmit = self.connection.poll_transmit(now, 1, buffer)?;
+            match self.credit.as_mut().map(|credit| credit.spend(transmit.size)) {
+                None | Some(Verdict::Sent) => return Some(transmit),
+                Some(Verdict::Proven) => {
+                    self.credit = None;
+                    return Some(transmit);
+                }
+                Some(Verdict::Withheld) => buffer.clear(),
+            }
+        }
+    }
+
+    /// Whether the connection is over, and no more is kept of it.
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        self.has_ended() && self.forget_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether a member has been silent for so long that it is gone.
+    pub(crate) fn is_gone(&mut self, now: Instant) -> bool {
+        let is_due = self.seat().is_some() && self.presence.deadline() <= now;
+        if is_due {
+            self.presence.look(&self.connection);
+        }
+        is_due && self.presence.deadline() <= now
+    }
+
+    /// Whether a message of the client may be taken now. What comes before Welcome
+    /// waits for it, in QUIC, whose flow control holds the client back.
+    fn may_take_message(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_))
+    }
+
+    /// The next message of the client, if one is complete and it is its turn. No
+    /// byte is read from the stream that is not of that message.
     ///
     /// # Errors
-    /// The message, or how fast they come, ends the session.
+    /// The message, how fast they come, or the stream's end, ends the session.
     pub(crate) fn next_message(
         &mut self,
         now: Instant,
     ) -> Result<Option<client_message::Message>, Close> {
-        // What comes before Welcome waits for it.
-        while matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_)) {
+        if self.has_ended() {
+            return Ok(None);
+        }
+        while self.may_take_message() {
             let Some(message) = self.deframer.decode::<ClientMessage>().map_err(refuse)? else {
+                let missing = self.deframer.missing().map_err(refuse)?;
+                if self.read_control(missing)? {
+                    continue;
+                }
                 return Ok(None);
             };
             if !self.message_meter.take(now, 1) {
@@ -305,7 +388,37 @@ impl Session {
                 return Ok(Some(known));
             }
         }
-        Ok(None)
+        // Who gives the stream up is gone, whatever it waited for.
+        self.read_control(0).map(|_| None)
+    }
+
+    /// Moves at most so many bytes of the control stream from the connection to
+    /// where messages are cut out of them. Whether there were any.
+    ///
+    /// # Errors
+    /// The client gave up the stream, which ends the session.
+    fn read_control(&mut self, at_most: usize) -> Result<bool, Close> {
+        if self.control.is_none() {
+            self.control = self.connection.streams().accept(Dir::Bi);
+        }
+        let Some(stream) = self.control else { return Ok(false) };
+        let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
+        let mut recv = self.connection.recv_stream(stream);
+        let mut chunks = match recv.read(true) {
+            Ok(chunks) => chunks,
+            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
+        };
+        let outcome = match chunks.next(at_most) {
+            Ok(Some(chunk)) => {
+                self.deframer.push(&chunk.bytes);
+                Ok(!chunk.bytes.is_empty())
+            }
+            Err(ReadError::Blocked) => Ok(false),
+            Ok(None) | Err(ReadError::Reset(_)) => left(),
+        };
+        // Window updates go out with the next packet either way.
+        let _ = chunks.finalize();
+        outcome
     }
 
     /// Queues a message for the client.
@@ -386,16 +499,24 @@ impl Session {
         self.ping.next = Some(now + limits.ping_interval);
     }
 
-    /// Shows how the session fares, if it is time.
+    /// Shows how the session fares, if it is time. `sent_media`: in this turn.
     pub(crate) fn show_vitals_if_due(
         &mut self,
         now: Instant,
+        sent_media: bool,
         distributions: &Distributions,
         stats: &ShardStats,
     ) {
-        if self.vitals.as_ref().is_some_and(|vitals| vitals.is_due(now)) {
-            self.show_vitals(now, distributions, stats);
+        let Some(vitals) = self.vitals.as_ref().filter(|vitals| vitals.is_due(now)) else { return };
+        let media = vitals.handle.count.frames_received.get() + self.forwarded;
+        if media != self.media {
+            self.media = media;
+            self.permit.pass_media(now);
         }
+        if sent_media {
+            self.permit.ask(now, self.connection.rtt());
+        }
+        self.show_vitals(now, distributions, stats);
     }
 
     /// Shows how the session fares as of now.
@@ -405,6 +526,7 @@ impl Session {
         distributions: &Distributions,
         stats: &ShardStats,
     ) {
+        self.presence.look(&self.connection);
         let Some(vitals) = &mut self.vitals else { return };
         vitals.show_path(&self.connection.stats(), stats);
         // A path that is new, after a move, has none for its first round trip.
@@ -445,11 +567,13 @@ impl Session {
             Phase::Handshaking { deadline }
             | Phase::AwaitingHello { deadline }
             | Phase::Authenticating { deadline, .. } => Some(deadline),
-            Phase::Joining | Phase::Ended => None,
+            Phase::Joining => None,
+            Phase::Ended => self.forget_at,
             Phase::Joined(_) => {
                 let notice = self.notices.pending.as_ref().map(|pending| pending.due);
                 let feedback = self.feedback.due();
-                [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires]
+                let gone = Some(self.presence.deadline());
+                [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires, gone]
                     .into_iter()
                     .flatten()
                     .min()
@@ -487,6 +611,7 @@ impl Session {
             if self.ping.deadline.is_none() {
                 self.ping.deadline = Some(now + limits.ping_timeout);
                 self.ping.number += 1;
+                self.permit.ask(now, self.connection.rtt());
                 self.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
             }
         }

@@ -50,6 +50,7 @@ impl Shard {
         self.now = now;
         self.change(Life::Drained);
         self.spread_word(usize::MAX);
+        self.ignore_deferred();
     }
 
     fn change(&mut self, life: Life) {

@@ -15,6 +15,7 @@ use wzp_proto::framing;
 use crate::auth::Answer;
 use crate::config::Limits;
 use crate::room::{RoomId, SessionId, ShardIndex};
+use crate::session::admission::Cause;
 use crate::session::feedback::Hearing;
 
 /// One message to a shard.
@@ -94,6 +95,15 @@ pub enum Mail {
         /// Why, as a sentence for the client.
         text: String,
     },
+    /// End a connection that has to go for a newcomer.
+    MakeWay {
+        /// Whose.
+        session: SessionId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Ask a session's QUIC stack for a sign of life.
+    Probe(SessionId),
     /// Connections that begin from now on get this identity.
     Server(Arc<ServerConfig>),
     /// Hold to these limits from now on.

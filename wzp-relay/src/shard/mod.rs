@@ -16,6 +16,7 @@ pub mod flow;
 mod life;
 pub mod mail;
 mod outgoing;
+mod places;
 mod rooms;
 mod spans;
 mod timers;
@@ -28,8 +29,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, ConnectionError, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint,
-    EndpointConfig, Event, Incoming, ServerConfig, StreamEvent, VarInt,
+    Connection, ConnectionError, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Incoming, ServerConfig, StreamEvent, VarInt,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -47,7 +48,7 @@ use crate::metrics::stats::ShardStats;
 use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
 use crate::room::{SessionId, ShardIndex};
-use crate::session::admission::{Admission, Permit};
+use crate::session::admission::{Admission, Arrival, Newcomer, Permit};
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
 use event::SessionEvent;
@@ -55,6 +56,7 @@ use flow::FlowEvent;
 use life::Life;
 use mail::{Mail, Packet};
 pub use outgoing::{OutPacket, Outgoing};
+use places::{Deferred, MOST_DEFERRED};
 use timers::Timers;
 
 /// At most so often does a shard tell a client of an earlier process that its
@@ -122,6 +124,8 @@ pub struct Shard {
     life: Life,
     /// Sessions that have not been told of it.
     untold: Range<usize>,
+    /// First packets that wait, the oldest first.
+    deferred: VecDeque<Deferred>,
     rng: StdRng,
     now: Instant,
 }
@@ -163,6 +167,7 @@ impl Shard {
             session_events: Vec::new(),
             life: Life::Serving,
             untold: 0..0,
+            deferred: VecDeque::new(),
             rng,
             now,
             shared,
@@ -195,6 +200,7 @@ impl Shard {
 
     fn receive(&mut self, packet: Packet, out: &mut Outgoing) {
         let Packet { remote, local_ip, ecn, data } = packet;
+        let length = data.len();
         let mut event = None;
         out.write(|buffer| {
             match self.endpoint.handle(self.now, remote, local_ip, ecn, data, buffer) {
@@ -207,34 +213,43 @@ impl Shard {
         });
         match event {
             Some(DatagramEvent::ConnectionEvent(ConnectionHandle(connection), event)) => {
-                self.handle_connection_event(connection, event);
+                if let Some(session) = &mut self.sessions[connection] {
+                    let is_taken = session.receive(self.now, remote, length, event);
+                    self.stats.moves_refused.add((!is_taken).into());
+                    self.touch(connection);
+                }
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming, out),
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                let may_wait = self.deferred.len() < MOST_DEFERRED;
+                self.accept(incoming, length, may_wait, out);
+            }
             Some(DatagramEvent::Response(_)) | None => {}
         }
     }
 
-    fn handle_connection_event(&mut self, connection: usize, event: ConnectionEvent) {
-        if let Some(session) = &mut self.sessions[connection] {
-            session.connection.handle_event(event);
-            self.touch(connection);
-        }
-    }
-
-    /// Decides whether a new connection may begin.
-    fn accept(&mut self, incoming: Incoming, out: &mut Outgoing) {
+    /// Decides whether a new connection may begin, whose first packet has so many
+    /// bytes. `may_wait`: or decides later.
+    fn accept(&mut self, incoming: Incoming, length: usize, may_wait: bool, out: &mut Outgoing) {
         let remote = incoming.remote_address();
-        if self.shared.admission.is_crowded(remote.ip())
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
-        {
-            self.stats.retries_sent.add(1);
-            out.write(|buffer| self.endpoint.retry(incoming, buffer).ok());
-            return;
-        }
-        let permit = match self.shared.admission.connection(remote.ip()) {
-            Ok(permit) => permit,
-            Err(reason) => {
+        let is_proven = incoming.remote_address_validated();
+        let unproven = (!is_proven).then_some(length);
+        let id = SessionId(self.rng.next_u64());
+        let (shard, ip) = (self.index, remote.ip());
+        let newcomer = Newcomer { session: id, shard, ip, is_proven, may_wait };
+        let permit = match self.shared.admission.arrive(newcomer, self.now) {
+            Arrival::Enter(permit, displaced) => {
+                self.displace(displaced);
+                permit
+            }
+            // Only a client that has answered a Retry may get none, and that has proven
+            // its address.
+            Arrival::Prove => {
+                self.stats.retries_sent.add(1);
+                out.write(|buffer| self.endpoint.retry(incoming, buffer).ok());
+                return;
+            }
+            Arrival::Defer(asked) => return self.defer(incoming, length, asked),
+            Arrival::Refuse(reason) => {
                 self.stats.connections_refused[reason].add(1);
                 limited!(DEBUG, per_second(10), src_ip = %remote.ip().to_canonical(),
                          reason = reason.name(), "connection refused");
@@ -257,16 +272,25 @@ impl Shard {
             }
         });
         match accepted {
-            Some((ConnectionHandle(number), connection)) => self.begin(number, connection, permit),
+            Some((ConnectionHandle(number), connection)) => {
+                self.begin(number, id, connection, permit, unproven);
+            }
             None => self.stats.connections_refused[RefuseReason::Invalid].add(1),
         }
     }
 
-    fn begin(&mut self, number: usize, connection: Connection, permit: Permit) {
+    fn begin(
+        &mut self,
+        number: usize,
+        id: SessionId,
+        connection: Connection,
+        permit: Permit,
+        unproven: Option<usize>,
+    ) {
         self.stats.connections_accepted.add(1);
         self.stats.states[SessionState::Handshaking].add(1);
-        let id = SessionId(self.rng.next_u64());
-        let session = Session::new(id, connection, permit, self.now, &self.shared.limits);
+        let limits = &self.shared.limits;
+        let session = Session::new(id, connection, permit, unproven, self.now, limits);
         if self.sessions.len() <= number {
             self.sessions.resize_with(number + 1, || None);
         }
@@ -297,6 +321,11 @@ impl Shard {
                 }
                 _ => session.connection.handle_timeout(now),
             }
+            if session.is_gone(now) {
+                session.forget_at = Some(now);
+                self.end(number, EndReason::IdleTimeout, None);
+                continue;
+            }
             let limits = &self.shared.limits;
             let verdict = session.handle_deadlines(now, limits);
             let decides_late = session.decides_late(now);
@@ -319,7 +348,9 @@ impl Shard {
     pub fn next_timeout(&self) -> Option<Instant> {
         let timers = self.timers.next().map(|at| self.on_grain(at));
         let word = (!self.untold.is_empty()).then_some(self.now);
-        [timers, word, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
+        let deferred = self.deferred.front().map(|first| first.until);
+        let others = [word, self.drain_deadline(), self.waiting_until, deferred];
+        others.into_iter().chain([timers]).flatten().min()
     }
 
     /// The first multiple of [`TIMER_GRAIN`] after `at`.
@@ -379,10 +410,7 @@ impl Shard {
                 Event::Connected => self.connected(number),
                 Event::DatagramReceived => self.receive_media(number),
                 Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
-                    let verdict = session.read_control();
-                    // What came with the end of the stream still counts.
                     self.handle_messages(number);
-                    self.settle(number, verdict);
                 }
                 Event::Stream(StreamEvent::Writable { .. }) => session.write_control(),
                 Event::ConnectionLost { reason } => {
@@ -398,6 +426,7 @@ impl Shard {
 
     fn connected(&mut self, number: usize) {
         let Some(session) = &mut self.sessions[number] else { return };
+        session.connected();
         if let Phase::Handshaking { .. } = session.phase() {
             let deadline = self.now + self.shared.limits.hello_timeout;
             session.set_phase(Phase::AwaitingHello { deadline }, &self.stats.states);

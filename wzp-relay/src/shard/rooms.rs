@@ -72,13 +72,13 @@ impl Shard {
             return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
         }
         let Some(session) = &mut self.sessions[number] else { return };
-        if !session.permit.join() {
+        let Ok(displaced) = session.permit.join(session.grant.user.as_ref(), self.now) else {
             let text = format!(
                 "this relay has {} sessions, as many as it may have",
                 self.shared.limits.sessions
             );
             return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
-        }
+        };
         session.set_phase(Phase::Joining, &self.stats.states);
         session.name.clone_from(&hello.name);
         let home = home_of(&hello.room, self.shared.shards);
@@ -90,6 +90,7 @@ impl Shard {
             muted: hello.muted,
         };
         self.post(home, Mail::Join(request));
+        self.displace(displaced);
     }
 
     /// Acts on mail, whoever wrote it.
@@ -100,6 +101,8 @@ impl Shard {
             Mail::Undrain => self.undrain(),
             Mail::Server(config) => self.set_server(config),
             Mail::Limits(limits) => self.set_limits(limits),
+            Mail::MakeWay { session, cause } => self.make_way(session, cause),
+            Mail::Probe(session) => self.probe(session),
             Mail::Kick { session, text } => self.close_by_id(session, CloseCode::Kicked, text),
             Mail::Join(request) => self.at_home(|home, out| home.join(request, out)),
             Mail::Leave { room, sender_id, session } => {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use quinn_proto::ConnectionHandle;
+use quinn_proto::{ConnectionHandle, EndpointEvent};
 
 use super::flow::FlowEvent;
 use super::{Outgoing, Shard, mark};
@@ -20,6 +20,7 @@ impl Shard {
     /// for company: those come first in the next turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outgoing) {
         self.now = now;
+        self.admit_deferred(out);
         loop {
             // Fanning out touches receivers, which join the same list's end.
             let mut next = 0;
@@ -63,15 +64,23 @@ impl Shard {
         session.is_touched = false;
         session.bundle.clear();
         let is_joined = session.seat().is_some();
+        let is_forgotten = session.is_forgotten(self.now);
+        // Nobody is there to read what QUIC would repeat.
+        let is_silent = is_forgotten && !session.connection.is_closed();
         let mut outcome = Outcome::default();
+        let mut sent_media = false;
         loop {
+            if is_silent {
+                break;
+            }
             // Topped up before every packet, so that each leaves full.
             outcome += session.backlog.drain_into(&mut session.connection);
             let space = session.connection.datagrams().send_buffer_space();
-            let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
+            let size = out.write(|buffer| session.write_packet(self.now, buffer));
             let Some(size) = size else { break };
             let space_after = session.connection.datagrams().send_buffer_space();
             self.stats.udp_packets_with_media.add((space_after > space).into());
+            sent_media |= space_after > space;
             // All that was pending is in a packet that is not full, but for what
             // comes in packets of its own during a handshake or at the end.
             let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;
@@ -80,7 +89,8 @@ impl Shard {
             }
         }
         session.forwarded += outcome.sent;
-        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions, &self.stats);
+        let distributions = &self.shared.sessions.distributions;
+        session.show_vitals_if_due(self.now, sent_media, distributions, &self.stats);
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
         }
@@ -93,6 +103,10 @@ impl Shard {
                 session.connection.handle_event(event);
                 mark(&mut self.touched, number, session);
             }
+        }
+        if is_forgotten && !drained {
+            drained = true;
+            self.endpoint.handle_event(ConnectionHandle(number), EndpointEvent::drained());
         }
         if drained {
             // An unclean end that QUIC reported no event for would otherwise

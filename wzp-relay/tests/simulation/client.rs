@@ -117,6 +117,8 @@ pub(crate) struct Client {
     handle: ConnectionHandle,
     connection: Connection,
     control: Option<StreamId>,
+    /// Bytes of the control stream that QUIC took.
+    pub(crate) written: usize,
     deframer: Deframer,
     pub(crate) is_drained: bool,
 }
@@ -188,6 +190,7 @@ impl Client {
             handle,
             connection,
             control: None,
+            written: 0,
             deframer: Deframer::new(MAX_MESSAGE_BYTES),
             is_drained: false,
         }
@@ -307,10 +310,15 @@ impl Client {
         self.write(&bytes);
     }
 
+    /// Whether the control stream can be written to.
+    pub(crate) fn is_open(&self) -> bool {
+        self.control.is_some() && self.lost.is_none()
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let stream = self.control.expect("the control stream is open");
         // A hostile client may write more than the relay lets it.
-        let _ = self.connection.send_stream(stream).write(bytes);
+        self.written += self.connection.send_stream(stream).write(bytes).unwrap_or(0);
     }
 
     pub(crate) fn say(&mut self, message: client_message::Message) {

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
 use quinn_proto::crypto::rustls::QuicServerConfig;
-use quinn_proto::{EcnCodepoint, ServerConfig};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustls::pki_types::PrivateKeyDer;
@@ -31,6 +31,7 @@ use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::parameters;
 
 use crate::client::{Client, Opening, Origin};
+use crate::count::{Tally, during};
 
 /// How the path between every client and the relay behaves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +68,17 @@ enum Occurrence {
     Talk { client: usize, every: Duration },
 }
 
+/// What passed between the relay and one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    /// Bytes of UDP payload that came.
+    pub(crate) came: u64,
+    /// Bytes of UDP payload that went.
+    pub(crate) went: u64,
+    /// When something last came.
+    pub(crate) last: Option<Instant>,
+}
+
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) start: Instant,
@@ -88,6 +100,12 @@ pub(crate) struct World {
     shard_wakes: Vec<Option<Instant>>,
     client_wakes: Vec<Option<Instant>>,
     next_port: u16,
+    /// Clients whose packets are lost, all of them.
+    pub(crate) cut_off: BTreeSet<usize>,
+    pub(crate) traffic: HashMap<SocketAddr, Traffic>,
+    /// What the shards asked of the allocator.
+    pub(crate) memory: Tally,
+    out: Outgoing,
     /// Flows that are open, as whoever counts in the kernel is told, with the
     /// peer's address.
     flows: BTreeMap<SessionId, SocketAddr>,
@@ -116,17 +134,13 @@ static IDENTITY: LazyLock<Arc<QuicServerConfig>> = LazyLock::new(|| {
 impl World {
     pub(crate) fn new(seed: u64, shards: usize, limits: Limits, conditions: Conditions) -> Self {
         let now = Instant::now();
-        let mut server = ServerConfig::with_crypto(IDENTITY.clone());
-        server.transport_config(Arc::new(parameters::relay(
-            limits.idle_timeout,
-            limits.message_bytes,
-        )));
+        let server = parameters::server(IDENTITY.clone(), limits.idle_timeout);
         let (identity, _) = wzp_transport::identity::Identity::generate().unwrap();
         let shared = Shared {
             shards,
             server: Arc::new(server),
             reset_key: identity.reset_key(),
-            admission: Admission::new(&limits),
+            admission: Admission::new(&limits, now),
             rooms: Arc::new(RoomCounts::new(10_000, RoomLabel::Name)),
             sessions: Arc::new(SessionBook::new(10_000)),
             auth: Arc::default(),
@@ -154,6 +168,10 @@ impl World {
             shard_wakes: vec![None; shards],
             client_wakes: Vec::new(),
             next_port: 1024,
+            cut_off: BTreeSet::new(),
+            traffic: HashMap::new(),
+            memory: Tally::default(),
+            out: Outgoing::default(),
             flows: BTreeMap::new(),
             counts: HashMap::new(),
             trace: DefaultHasher::new(),
@@ -167,7 +185,12 @@ impl World {
     }
 
     /// The same from a given host.
-    pub(crate) fn connect_from(&mut self, host: [u8; 4], room: u32, opening: Opening) -> usize {
+    pub(crate) fn connect_from(
+        &mut self,
+        host: impl Into<IpAddr>,
+        room: u32,
+        opening: Opening,
+    ) -> usize {
         let number = self.clients.len();
         let address = self.fresh_port(host.into(), number);
         let seed = self.rng.random();
@@ -251,13 +274,15 @@ impl World {
             let of = |state: &SessionState| self.sum_reasons(|stats| &stats.states, *state);
             states.iter().map(of).sum()
         };
-        let states = Population {
-            sessions: count(&[Joining, Established]) as u32,
-            handshakes: count(&[Handshaking, AwaitingHello, Authenticating]) as u32,
-            closing: count(&[Closing]) as u32,
-            sources: self.population().sources,
-        };
-        assert_eq!(states, self.population());
+        let sessions = count(&[Joining, Established]) as u32;
+        let handshakes = count(&[Handshaking, AwaitingHello, Authenticating]) as u32;
+        let closing = count(&[Closing]) as u32;
+        let population = self.population();
+        assert_eq!(closing, population.closing);
+        // Who makes way counts for nothing, until its shard hears of it.
+        let counted = population.sessions + population.handshakes;
+        assert_eq!(sessions + handshakes, counted + population.making_way);
+        assert!(sessions >= population.sessions && handshakes >= population.handshakes);
         let there: usize = self.shards.iter().map(Shard::connections).sum();
         assert_eq!(count(SessionState::ALL), there as u64);
     }
@@ -287,7 +312,8 @@ impl World {
 
     /// Everything that happens at this instant, then everyone's answer to it.
     fn turn(&mut self) {
-        let mut out = Outgoing::default();
+        let mut out = std::mem::take(&mut self.out);
+        let mut memory = self.memory;
         let mut shards = BTreeSet::new();
         let mut clients = BTreeSet::new();
         while let Some(entry) = self.occurrences.first_entry()
@@ -296,9 +322,14 @@ impl World {
             match entry.remove() {
                 Occurrence::AtRelay { from, ecn, bytes } => {
                     let shard = self.steer(&bytes);
-                    let data = BytesMut::from(&bytes[..]);
-                    let packet = Packet { remote: from, local_ip: None, ecn, data };
-                    self.shards[shard].handle_packet(self.now, packet, &mut out);
+                    let traffic = self.traffic.entry(from).or_default();
+                    traffic.came += bytes.len() as u64;
+                    traffic.last = Some(self.now);
+                    during(&mut memory, || {
+                        let data = BytesMut::from(&bytes[..]);
+                        let packet = Packet { remote: from, local_ip: None, ecn, data };
+                        self.shards[shard].handle_packet(self.now, packet, &mut out);
+                    });
                     shards.insert(shard);
                 }
                 Occurrence::AtClient { to, ecn, bytes } => {
@@ -309,7 +340,9 @@ impl World {
                     }
                 }
                 Occurrence::Mail { to, mail } => {
-                    self.shards[to].handle_mail(self.now, mail, &mut out);
+                    during(&mut memory, || {
+                        self.shards[to].handle_mail(self.now, mail, &mut out);
+                    });
                     shards.insert(to);
                 }
                 Occurrence::Decision { request, result } => {
@@ -322,7 +355,7 @@ impl World {
                 }
                 Occurrence::WakeShard(shard) => {
                     self.shard_wakes[shard] = None;
-                    self.shards[shard].handle_timeouts(self.now);
+                    during(&mut memory, || self.shards[shard].handle_timeouts(self.now));
                     shards.insert(shard);
                 }
                 Occurrence::WakeClient(client) => {
@@ -340,17 +373,21 @@ impl World {
             }
         }
         for shard in shards {
-            self.flush_shard(shard, &mut out);
+            during(&mut memory, || self.shards[shard].flush(self.now, &mut out));
+            self.spread(shard, &mut out);
         }
+        self.memory = memory;
+        self.out = out;
         for client in clients {
             self.drive_client(client);
         }
     }
 
-    fn flush_shard(&mut self, index: usize, out: &mut Outgoing) {
-        self.shards[index].flush(self.now, out);
+    /// Passes on what a shard has to say at the end of its turn.
+    fn spread(&mut self, index: usize, out: &mut Outgoing) {
         for packet in out.packets() {
             let (to, ecn) = (packet.destination, packet.ecn);
+            self.traffic.entry(to).or_default().went += packet.bytes.len() as u64;
             self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {
                 to,
                 ecn,
@@ -405,6 +442,9 @@ impl World {
         {
             self.client_wakes[number] = Some(at);
             self.schedule(at.max(self.now), Occurrence::WakeClient(number));
+        }
+        if self.cut_off.contains(&number) {
+            return;
         }
         for (ecn, bytes) in packets {
             self.transport(true, bytes.len(), |_| Occurrence::AtRelay {
@@ -484,8 +524,7 @@ impl World {
 
     /// After everyone has left nothing may remain, and the books must balance.
     pub(crate) fn assert_nothing_left(&self) {
-        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
-        assert_eq!(self.population(), nobody);
+        assert_eq!(self.population(), Population::default());
         assert_eq!(self.sum(|stats| stats.rooms.get()), 0, "rooms");
         assert!(self.flows.is_empty(), "flows: {:?}", self.flows);
         assert_eq!(self.shards.iter().map(Shard::connections).sum::<usize>(), 0);

@@ -100,7 +100,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
     let cases = [
         ("limits.bytes_per_second = 500", "limits.frame_bytes (default)"),
         ("limits.room_members = 60000", "limits.outbox_bytes (default)"),
-        ("limits.idle_timeout = '10s'", "limits.ping_interval (default)"),
+        ("limits.idle_timeout = '14s'", "limits.ping_interval (default)"),
         ("tracing.sample_rate = 1.5", "0 to 1"),
         ("metrics.path = 'metrics'", "slash"),
         ("metrics.path = '/ready'", "another path"),
