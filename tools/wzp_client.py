@@ -30,6 +30,8 @@ import wzp_protocol as wzp
 
 FRAME_SECONDS = 0.02
 KEEP_ALIVE_SECONDS = 12
+# The relay hears of those of whom a frame came in this time.
+HEARD_LATELY_SECONDS = 5
 AMPLITUDE = 0.25
 # A draining relay should see a participant leave, not one it has to close.
 BEFORE_DEADLINE_SECONDS = 1
@@ -110,6 +112,8 @@ class Client(QuicConnectionProtocol):
                 self.gone.append(self.talkers.pop(sender_id))
         elif kind == wzp.PING:
             self.send_control(wzp.pong(dict(wzp.decode(body)).get(1, 0)))
+        elif kind == wzp.NOTICE:
+            warn("the relay says: " + dict(wzp.decode(body)).get(2, b"").decode())
         elif kind == wzp.DRAINING:
             self.on_draining(dict(wzp.decode(body)).get(1, 0) / 1000)
         elif kind == wzp.RESUMED:
@@ -138,7 +142,7 @@ class Client(QuicConnectionProtocol):
         sender_id, sequence, payload = parsed
         if sender_id not in self.talkers:
             self.talkers[sender_id] = Talker(sender_id, self.members.get(sender_id, ""))
-        self.talkers[sender_id].hear(sequence, payload)
+        self.talkers[sender_id].hear(sequence, payload, asyncio.get_running_loop().time())
 
     async def wait_for_members(self, number):
         while len(self.members) < number:
@@ -166,8 +170,12 @@ class Client(QuicConnectionProtocol):
         """Tells the relay how others are heard, and that this client lives."""
         for second in itertools.count(1):
             await asyncio.sleep(1)
-            if self.talkers:
-                frames = [(t.sender_id, t.frames) for t in self.talkers.values()]
+            earliest = asyncio.get_running_loop().time() - HEARD_LATELY_SECONDS
+            lately = [t for t in self.talkers.values() if t.latest > earliest]
+            if lately:
+                # The latest, if there are more than a report may speak of.
+                lately.sort(key=lambda talker: talker.latest, reverse=True)
+                frames = [(t.sender_id, t.frames) for t in lately[: wzp.MAX_REPORT_SOURCES]]
                 sources = [(id, f.expected, f.lost) for id, f in frames]
                 self.send_control(wzp.receiver_report(sources))
             if second % KEEP_ALIVE_SECONDS == 0:
@@ -185,8 +193,10 @@ class Talker:
         self.frames = wzp.Sequence()
         self.decoder = opus.Decoder()
         self.samples = []
+        self.latest = 0.0
 
-    def hear(self, sequence, payload):
+    def hear(self, sequence, payload, now):
+        self.latest = now
         self.frames.count(sequence)
         self.samples += self.decoder.decode(payload)
 

@@ -412,12 +412,15 @@ impl<'a> Call<'a> {
     /// A relay repeats itself once a second while it drops something; people
     /// are told the first time.
     fn notice(&mut self, notice: &Notice) {
-        let text = printable(&notice.text);
+        let mut text = printable(&notice.text);
+        if notice.dropped > 0 {
+            text += &format!(" ({} dropped)", notice.dropped);
+        }
         if self.noticed.contains(&notice.code()) {
-            return info!("the relay says again: {text} ({} dropped)", notice.dropped);
+            return info!("the relay says again: {text}");
         }
         self.noticed.push(notice.code());
-        self.terminal.warning(format_args!("the relay says: {text} ({} dropped)", notice.dropped));
+        self.terminal.warning(format_args!("the relay says: {text}"));
     }
 
     fn summary(&self, took: Duration, outcome: &Result<End, Failure>) -> Summary {

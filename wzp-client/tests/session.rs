@@ -431,8 +431,8 @@ fn events_are_told_and_feedback_changes_the_profile() {
             let feedback = SenderFeedback {
                 listeners: 2,
                 mean_loss_ppm: 250_000,
-                worst_loss_ppm: 300_000,
-                worst_jitter_us: 90_000,
+                deciding_loss_ppm: 300_000,
+                deciding_jitter_us: 90_000,
             };
             client.send(Message::SenderFeedback(feedback)).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -449,7 +449,7 @@ fn events_are_told_and_feedback_changes_the_profile() {
     assert_eq!(text.matches(notice).count(), 1, "{text}");
     let summary = summary(&output);
     assert_eq!(summary["feedback"]["listeners"], 2, "{summary}");
-    assert_eq!(summary["feedback"]["worst_loss_ppm"], 300_000, "{summary}");
+    assert_eq!(summary["feedback"]["deciding_loss_ppm"], 300_000, "{summary}");
     assert_ne!(summary["profile"], "GOOD", "{summary}");
 }
 
@@ -488,18 +488,58 @@ fn a_relay_that_goes_on_is_not_left() {
     assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
 }
 
+/// A frame of that sender, of a voice that is not there.
+fn frame(sender_id: u32) -> Vec<u8> {
+    let header = MediaHeader {
+        profile: wzp_proto::media::Profile::Good,
+        level: wzp_proto::media::AudioLevel::SILENCE,
+        sender_id: sender_id as u16,
+        sequence: 1,
+        timestamp: 1,
+    };
+    [&header.encode()[..], &[0; 40]].concat()
+}
+
+/// Three hundred talk, and then others: they are heard, and the relay is told of
+/// them alone.
+#[test]
+fn whoever_talks_is_heard_however_many_have_talked() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        let mut reported = Vec::new();
+        for (talkers, pause) in [(1000..1300, 5200), (1300..1400, 1500)] {
+            for talker in talkers {
+                client.connection.send_datagram(frame(talker).into()).unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let until = Duration::from_millis(pause);
+            let _ = tokio::time::timeout(until, async {
+                while let Some(message) = client.next().await {
+                    if let client_message::Message::ReceiverReport(report) = message {
+                        reported = report.sources.iter().map(|source| source.sender_id).collect();
+                    }
+                }
+            })
+            .await;
+        }
+        client.close(CloseCode::GoingAway, "that was all");
+        reported
+    });
+    let output = client(&relay, &["--json"]);
+    let summary = summary(&output);
+    assert_eq!(summary["frames_received"], 400, "{}", stderr(&output));
+    let talkers = summary["talkers"].as_array().unwrap().iter();
+    let talkers: Vec<_> = talkers.map(|talker| talker["sender_id"].as_u64().unwrap()).collect();
+    assert!(talkers.iter().copied().eq(1000..1400), "{talkers:?}");
+    let reported = relay.outcome.recv_timeout(PATIENCE).unwrap();
+    assert!(reported.iter().copied().eq(1300..1400), "{reported:?}");
+}
+
 #[test]
 fn datagrams_that_are_no_media_are_ignored() {
     let relay = Relay::start(|mut client: Client| async move {
         client.welcome(welcome()).await;
-        let own = MediaHeader {
-            profile: wzp_proto::media::Profile::Good,
-            level: wzp_proto::media::AudioLevel::SILENCE,
-            sender_id: SENDER_ID as u16,
-            sequence: 1,
-            timestamp: 1,
-        };
-        let echo = [&own.encode()[..], &[0; 40]].concat();
+        let echo = frame(SENDER_ID);
         let datagrams = [vec![], vec![0x80; 5], vec![0xff; 100], vec![0x8f; 100], echo];
         for datagram in datagrams {
             client.connection.send_datagram(datagram.into()).unwrap();

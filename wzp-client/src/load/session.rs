@@ -170,7 +170,7 @@ async fn answer(
                 }
                 Err(_) => return,
             },
-            _ = reports.tick(), if hears => match ear.borrow().report() {
+            _ = reports.tick(), if hears => match ear.borrow().report(common.clock.now()) {
                 Some(report) => client_message::Message::ReceiverReport(report),
                 None => continue,
             },

@@ -231,6 +231,17 @@ const FAMILIES: &[Family] = &[
         scrape.by_reason(|shard| &shard.packets_dropped)
     })
     .by(&["reason"]),
+    counter(
+        "wzp_relay_reports_refused_total",
+        "What receiver reports say of a sender, ignored, by reason",
+        |scrape| scrape.by_reason(|shard| &shard.reports_refused),
+    )
+    .by(&["reason"]),
+    counter(
+        "wzp_relay_reports_exaggerated_total",
+        "What receiver reports say of a sender with more loss than the relay has reason to believe, reduced",
+        |scrape| scrape.sum(|shard| &shard.reports_exaggerated),
+    ),
     counter("wzp_relay_udp_packets_received_total", "UDP packets received", |scrape| {
         scrape.sum(|shard| &shard.udp_packets_received)
     }),

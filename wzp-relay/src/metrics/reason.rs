@@ -76,6 +76,19 @@ reasons! {
 }
 
 reasons! {
+    /// Why what a listener reports of a sender was ignored.
+    ReportRefusal:
+    /// A field is out of its bounds, or more was lost than was due.
+    Impossible = "impossible";
+    /// The report speaks of the same sender a second time.
+    Repeated = "repeated";
+    /// Nobody of that number has been forwarded in the room lately.
+    UnknownSender = "unknown_sender";
+    /// A total grew by more than there can have been since the last report.
+    Leap = "leap";
+}
+
+reasons! {
     /// Why a connection was refused before it began.
     RefuseReason:
     /// Above `limits.sessions_per_address`.

@@ -2,7 +2,7 @@
 
 use super::count::Count;
 use super::reason::{
-    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, SessionState,
+    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, ReportRefusal, SessionState,
 };
 use super::turn::Turn;
 
@@ -52,6 +52,10 @@ pub struct ShardStats {
     pub session_packets_lost: Count,
     /// Times their congestion windows were cut (RFC 9002 section 7.3.2).
     pub session_congestion_events: Count,
+    /// What listeners reported of a sender and was ignored.
+    pub reports_refused: PerReason<ReportRefusal>,
+    /// What they reported that claimed more loss than there can be.
+    pub reports_exaggerated: Count,
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,

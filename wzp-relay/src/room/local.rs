@@ -30,6 +30,8 @@ pub(crate) struct LocalMember {
 pub(crate) struct LocalRoom {
     pub(crate) id: RoomId,
     pub(crate) members: Vec<LocalMember>,
+    /// Their connections, by sender id.
+    pub(crate) by_sender: HashMap<u16, usize>,
     /// The other shards that have members.
     pub(crate) other_shards: Vec<ShardIndex>,
     pub(crate) forwarded: RoomHandle,
@@ -38,18 +40,61 @@ pub(crate) struct LocalRoom {
 
 /// Who has talked lately, here or on another shard.
 #[derive(Debug, Default)]
-pub(crate) struct Talkers(Vec<(u16, Instant)>);
+pub(crate) struct Talkers {
+    /// Those who talk.
+    talking: Vec<(u16, Instant)>,
+    /// When those who have stopped were heard last. Written to when somebody
+    /// stops and not per frame.
+    stopped: HashMap<u16, Instant>,
+}
 
 /// Whoever sent no frame for so long does not talk: five frames of 20 ms.
 pub(crate) const TALKS_ON: Duration = Duration::from_millis(100);
 
+/// Reports on a sender are taken for so long after its last frame: it is in them
+/// for 5 s, and they may be on their way for as long.
+const REPORTED: Duration = Duration::from_secs(10);
+
+/// Room for so many who have stopped, at least.
+const FEW: usize = 32;
+
 impl Talkers {
     /// `sender` talks now; how many do, it included.
     pub(crate) fn heard(&mut self, sender: u16, now: Instant) -> usize {
-        self.0.retain(|(other, at)| *other != sender && now.duration_since(*at) < TALKS_ON);
-        self.0.push((sender, now));
-        self.0.len()
+        let Self { talking, stopped } = self;
+        talking.retain(|(other, at)| {
+            if *other == sender {
+                return false;
+            }
+            let talks = now.duration_since(*at) < TALKS_ON;
+            if !talks {
+                stop(stopped, *other, *at);
+            }
+            talks
+        });
+        talking.push((sender, now));
+        talking.len()
     }
+
+    /// Whether a report on the sender makes sense now.
+    fn have_heard(&self, sender: u16, now: Instant) -> bool {
+        let talking = self.talking.iter().find(|(other, _)| *other == sender);
+        let last = talking.map(|(_, at)| at).or_else(|| self.stopped.get(&sender));
+        last.is_some_and(|at| now.saturating_duration_since(*at) < REPORTED)
+    }
+}
+
+/// Notes that a sender was heard last at `at`. When there is no room for one
+/// more, whoever is out of date is forgotten, and there is room for as many as
+/// are left: so each note costs the same on average.
+fn stop(stopped: &mut HashMap<u16, Instant>, sender: u16, at: Instant) {
+    if stopped.len() == stopped.capacity() {
+        stopped.retain(|_, last| at.saturating_duration_since(*last) < REPORTED);
+        let room = (2 * stopped.len()).max(FEW);
+        stopped.shrink_to(room);
+        stopped.reserve(room - stopped.len());
+    }
+    stopped.insert(sender, at);
 }
 
 /// All rooms with members on one shard.
@@ -76,15 +121,16 @@ impl LocalRooms {
     ) -> RoomKey {
         let key = *self.by_id.entry(id).or_insert_with(|| {
             let forwarded = self.counts.open(name);
-            let (members, other_shards) = (Vec::new(), Vec::new());
             self.rooms.insert(LocalRoom {
                 id,
-                members,
-                other_shards,
+                members: Vec::new(),
+                by_sender: HashMap::new(),
+                other_shards: Vec::new(),
                 forwarded,
                 talkers: Talkers::default(),
             })
         });
+        self.rooms[key].by_sender.insert(member.sender_id, member.connection);
         self.rooms[key].members.push(member);
         self.set_shards(key, shards);
         key
@@ -93,7 +139,11 @@ impl LocalRooms {
     /// Takes a member out, and the room with its last one.
     pub(crate) fn leave(&mut self, key: RoomKey, connection: usize) {
         let room = &mut self.rooms[key];
-        room.members.retain(|member| member.connection != connection);
+        let place = room.members.iter().position(|member| member.connection == connection);
+        if let Some(place) = place {
+            let gone = room.members.remove(place);
+            room.by_sender.remove(&gone.sender_id);
+        }
         if room.members.is_empty() {
             let room = self.rooms.remove(key);
             self.by_id.remove(&room.id);
@@ -114,11 +164,80 @@ impl LocalRooms {
         self.rooms[key].talkers.heard(sender, now)
     }
 
+    /// Whether a member has talked so lately that reports on it make sense.
+    pub(crate) fn has_talked(&self, key: RoomKey, sender: u16, now: Instant) -> bool {
+        self.rooms[key].talkers.have_heard(sender, now)
+    }
+
     /// Notes which shards have members now.
     pub(crate) fn set_shards(&mut self, key: RoomKey, shards: &[ShardIndex]) {
         let others = shards.iter().copied().filter(|shard| *shard != self.shard);
         let room = &mut self.rooms[key];
         room.other_shards.clear();
         room.other_shards.extend(others);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_talked_is_known_for_ten_seconds() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut talkers = Talkers::default();
+        // 1 talks for 20 s, 2 for the first of them.
+        for tick in 0..1000 {
+            if tick < 50 {
+                talkers.heard(2, at(tick * 20));
+            }
+            let both = if tick < 54 { 2 } else { 1 };
+            assert_eq!(talkers.heard(1, at(tick * 20)), both, "tick {tick}");
+        }
+        let cases = [
+            (1, 19_980, true),
+            (1, 29_979, true),
+            (1, 29_980, false),
+            (2, 10_979, true),
+            (2, 10_980, false),
+            (3, 0, false),
+        ];
+        for (sender, ms, heard) in cases {
+            assert_eq!(talkers.have_heard(sender, at(ms)), heard, "sender {sender} at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn those_who_stopped_long_ago_are_forgotten() {
+        let start = Instant::now();
+        let mut talkers = Talkers::default();
+        // One after the other, 5 a second: 50 are remembered.
+        for sender in 1..=10_000 {
+            talkers.heard(sender, start + Duration::from_millis(200) * u32::from(sender));
+            assert!(talkers.stopped.capacity() <= 256, "{}", talkers.stopped.capacity());
+        }
+        let now = start + Duration::from_secs(2000);
+        let known = (1..=10_000).filter(|sender| talkers.have_heard(*sender, now)).count();
+        assert_eq!(known, 50);
+    }
+
+    #[test]
+    fn members_are_found_by_sender_id_until_they_leave() {
+        let counts = RoomCounts::new(9, wzp_telemetry::settings::RoomLabel::Name);
+        let mut rooms = LocalRooms::new(0, Arc::new(counts));
+        let id = RoomId { home: 0, number: 1 };
+        let member =
+            |n: u16| LocalMember { connection: n.into(), sender_id: 100 + n, listens: true };
+        let mut key = 0;
+        for n in 0..3 {
+            key = rooms.enter(id, &"a".into(), &[0], member(n));
+        }
+        rooms.leave(key, 1);
+        rooms.leave(key, 7);
+        let room = rooms.room(key);
+        assert_eq!(room.members, [member(0), member(2)]);
+        let found: Vec<_> = (100..103).map(|id| room.by_sender.get(&id).copied()).collect();
+        assert_eq!(found, [Some(0), None, Some(2)]);
     }
 }

@@ -4,13 +4,15 @@
 pub mod admission;
 pub(crate) mod backlog;
 mod bundle;
+mod downlink;
 pub mod feedback;
 mod loss;
 mod meter;
+mod notices;
 mod outbox;
+mod reports;
 mod vitals;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,8 +20,7 @@ use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Hello, Notice, Ping, RelayMessage, SourceReport, client_message, notice,
-    relay_message,
+    ClientMessage, Hello, Ping, RelayMessage, SourceReport, client_message, relay_message,
 };
 use wzp_proto::framing::{self, Deframer, FramingError};
 use wzp_telemetry::trace::SpanContext;
@@ -36,8 +37,10 @@ use crate::room::{RoomId, SessionId};
 use admission::Permit;
 use backlog::Backlog;
 use bundle::Bundle;
+use downlink::Sent;
 use feedback::{Feedback, Hearing};
 use meter::Meter;
+use notices::Notices;
 use outbox::{Outbox, Overflow};
 use vitals::Vitals;
 
@@ -50,9 +53,6 @@ const MESSAGE_BURST: Duration = Duration::from_secs(5);
 
 /// How long mail may take that was about to be written.
 const IN_THE_MAIL: Duration = Duration::from_secs(1);
-
-/// A client hears at most one Notice in this time.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -133,6 +133,8 @@ pub(crate) struct Session {
     pub(crate) failure: Option<String>,
     /// Frames that the connection took.
     pub(crate) forwarded: u64,
+    /// Packets made for it that carry frames.
+    pub(crate) media_packets: u64,
     /// How it fares, while in a room.
     pub(crate) vitals: Option<Box<Vitals>>,
     pub(crate) feedback: Feedback,
@@ -148,8 +150,6 @@ pub(crate) struct Session {
     byte_meter: Meter,
     ping: PingState,
     notices: Notices,
-    /// What this session last reported of each sender.
-    heard: HashMap<u16, SourceReport>,
 }
 
 #[derive(Debug, Default)]
@@ -159,20 +159,6 @@ struct PingState {
     next: Option<Instant>,
     /// When the one that is out must have been answered.
     deadline: Option<Instant>,
-}
-
-/// Datagrams dropped since the last Notice.
-#[derive(Debug, Default)]
-struct Notices {
-    pending: Option<PendingNotice>,
-    last: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct PendingNotice {
-    code: notice::Code,
-    dropped: u64,
-    due: Instant,
 }
 
 impl Session {
@@ -199,6 +185,7 @@ impl Session {
             spoke: None,
             failure: None,
             forwarded: 0,
+            media_packets: 0,
             vitals: None,
             feedback: Feedback::default(),
             known_address: None,
@@ -211,7 +198,6 @@ impl Session {
             byte_meter: Meter::new(limits.bytes_per_second, MEDIA_BURST),
             ping: PingState::default(),
             notices: Notices::default(),
-            heard: HashMap::new(),
         }
     }
 
@@ -360,16 +346,7 @@ impl Session {
 
     /// Remembers to tell the client that a datagram of it was dropped.
     pub(crate) fn note_drop(&mut self, now: Instant, reason: DropReason) {
-        let code = match reason {
-            DropReason::PacketRate | DropReason::ByteRate => notice::Code::RateLimited,
-            DropReason::TooLong => notice::Code::FrameTooLong,
-            DropReason::MayNotPublish => notice::Code::MayNotPublish,
-            _ => notice::Code::InvalidMedia,
-        };
-        let due = self.notices.last.map_or(now, |last| now.max(last + NOTICE_INTERVAL));
-        let pending = self.notices.pending.get_or_insert(PendingNotice { code, dropped: 0, due });
-        pending.code = code;
-        pending.dropped += 1;
+        self.notices.note_drop(now, reason);
     }
 
     /// The session is in a room from now on, which `handle` shows.
@@ -418,20 +395,37 @@ impl Session {
         }
     }
 
-    /// Changes between this session's last report and `sources`, which become
-    /// the last; sorted by sender id, without those of whom nothing was due.
-    pub(crate) fn report(&mut self, sources: Vec<SourceReport>) -> Vec<(u16, Hearing)> {
-        let mut hearings = Vec::with_capacity(sources.len());
-        let mut heard = HashMap::with_capacity(sources.len());
-        for source in sources {
-            let Some(sender) = wzp_proto::control::sender_id(source.sender_id) else { continue };
-            let before = self.heard.get(&sender).copied().unwrap_or_default();
-            hearings.extend(Hearing::between(&before, &source).map(|hearing| (sender, hearing)));
-            heard.insert(sender, source);
+    /// Takes what the session reports of those it hears; what is to be passed on
+    /// of it, by sender id. `talks`: whether a sender was forwarded lately.
+    ///
+    /// # Errors
+    /// The client does not read, which ends the session.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        sources: &[SourceReport],
+        talks: impl Fn(u16) -> bool,
+        stats: &ShardStats,
+    ) -> Result<Vec<(u16, Hearing)>, Close> {
+        let Some(vitals) = &mut self.vitals else { return Ok(Vec::new()) };
+        let known_ppm = vitals.downlink.update(
+            now,
+            Sent {
+                forwarded: self.forwarded,
+                evicted: self.backlog.evicted(),
+                packets: self.media_packets,
+                packets_lost: self.connection.stats().path.lost_packets,
+            },
+        );
+        let digest = vitals.reports.take(now, sources, known_ppm, talks, |reason| {
+            stats.reports_refused[reason].add(1);
+            self.notices.note_refusal(now, reason);
+        });
+        vitals.report(&digest);
+        if let Some(percent) = vitals.downlink.poor(now) {
+            self.tell(relay_message::Message::Notice(notices::poor_reception(percent)))?;
         }
-        self.heard = heard;
-        hearings.sort_unstable_by_key(|(sender, _)| *sender);
-        hearings
+        Ok(digest.hearings)
     }
 
     /// When this session next has something to do.
@@ -447,8 +441,7 @@ impl Session {
             | Phase::Authenticating { deadline, .. } => Some(deadline),
             Phase::Joining | Phase::Ended => None,
             Phase::Joined(_) => {
-                let notice = self.notices.pending.as_ref().map(|pending| pending.due);
-                let feedback = self.feedback.due();
+                let (notice, feedback) = (self.notices.due(), self.feedback.due());
                 [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires]
                     .into_iter()
                     .flatten()
@@ -461,7 +454,12 @@ impl Session {
     ///
     /// # Errors
     /// The session is over because the client was late.
-    pub(crate) fn handle_deadlines(&mut self, now: Instant, limits: &Limits) -> Result<(), Close> {
+    pub(crate) fn handle_deadlines(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        stats: &ShardStats,
+    ) -> Result<(), Close> {
         match self.phase {
             // Not yet able to read a sentence; the shard counts it by itself.
             Phase::Handshaking { .. } | Phase::Joining | Phase::Ended => return Ok(()),
@@ -490,32 +488,16 @@ impl Session {
                 self.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
             }
         }
-        if let Some(feedback) = self.feedback.take(now) {
+        let summed_up =
+            self.vitals.as_mut().and_then(|vitals| self.feedback.take(now, &mut vitals.loss));
+        if let Some((feedback, exaggerated)) = summed_up {
+            stats.reports_exaggerated.add(exaggerated);
             self.tell(relay_message::Message::SenderFeedback(feedback))?;
         }
         if let Some(notice) = self.notices.take(now) {
             self.tell(relay_message::Message::Notice(notice))?;
         }
         Ok(())
-    }
-}
-
-impl Notices {
-    fn take(&mut self, now: Instant) -> Option<Notice> {
-        let PendingNotice { code, dropped, .. } =
-            self.pending.take_if(|pending| pending.due <= now)?;
-        self.last = Some(now);
-        let text = match code {
-            notice::Code::RateLimited => "media above this relay's rate limits was dropped",
-            notice::Code::FrameTooLong => {
-                "media datagrams longer than this relay's limit were dropped"
-            }
-            notice::Code::MayNotPublish => {
-                "media was dropped because your token does not let you publish"
-            }
-            _ => "datagrams that are not media under the sender id given in Welcome were dropped",
-        };
-        Some(Notice { code: code.into(), text: text.to_owned(), dropped })
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Mail {
         room: RoomId,
         /// The listener's own sender id.
         listener: u16,
-        /// Sender ids, in order, with what was heard of each.
+        /// What was heard, by sender id.
         senders: Arc<[(u16, Hearing)]>,
     },
     /// A packet whose connection id names this shard but that the kernel gave

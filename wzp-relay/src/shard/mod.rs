@@ -298,7 +298,7 @@ impl Shard {
                 _ => session.connection.handle_timeout(now),
             }
             let limits = &self.shared.limits;
-            let verdict = session.handle_deadlines(now, limits);
+            let verdict = session.handle_deadlines(now, limits, &self.stats);
             let decides_late = session.decides_late(now);
             if let Phase::Handshaking { deadline } = *session.phase()
                 && deadline <= now

@@ -40,7 +40,7 @@ impl Shard {
                 (Message::Hello(hello), None) => self.authenticate(number, hello),
                 // Who hears nobody has nothing to report.
                 (Message::ReceiverReport(_), Some(_)) if !session.grant.listen => {}
-                (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, report),
+                (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, &report),
                 (Message::Mute(mute), Some(seat)) => {
                     let Seat { room_id: room, sender_id, .. } = seat;
                     let mail = Mail::SetMuted { room, sender_id, muted: mute.muted };
@@ -283,36 +283,40 @@ impl Shard {
     }
 
     /// Passes a listener's report to the senders it speaks of.
-    fn hear(&mut self, number: usize, seat: Seat, report: ReceiverReport) {
+    fn hear(&mut self, number: usize, seat: Seat, report: &ReceiverReport) {
         let Some(session) = &mut self.sessions[number] else { return };
-        if let Some(vitals) = &mut session.vitals {
-            vitals.report(&report.sources);
+        let Seat { room: key, room_id: room, sender_id: listener } = seat;
+        let (rooms, now) = (&self.rooms, self.now);
+        let talks = |sender| rooms.has_talked(key, sender, now);
+        let hearings = session.report(now, &report.sources, talks, &self.stats);
+        session.show_vitals(now, &self.shared.sessions.distributions, &self.stats);
+        let hearings = match hearings {
+            Ok(hearings) => hearings,
+            Err(close) => return self.settle(number, Err(close)),
+        };
+        let is_here =
+            |(sender, _): &(u16, Hearing)| self.rooms.room(key).by_sender.contains_key(sender);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = hearings.into_iter().partition(is_here);
+        self.pass_on(room, listener, &here);
+        if !elsewhere.is_empty() {
+            let senders: Arc<[(u16, Hearing)]> = elsewhere.into();
+            for shard in self.rooms.room(key).other_shards.clone() {
+                self.post(shard, Mail::Heard { room, listener, senders: senders.clone() });
+            }
         }
-        session.show_vitals(self.now, &self.shared.sessions.distributions, &self.stats);
-        let senders: Arc<[(u16, Hearing)]> = session.report(report.sources).into();
-        if senders.is_empty() {
-            return;
-        }
-        let Seat { room_id: room, sender_id: listener, .. } = seat;
-        let mail = |senders| Mail::Heard { room, listener, senders };
-        for shard in self.rooms.room(seat.room).other_shards.clone() {
-            self.post(shard, mail(senders.clone()));
-        }
-        self.pass_on(seat.room_id, seat.sender_id, &senders);
     }
 
-    /// Gives each sender here what was heard of it. Sorted by sender id.
+    /// Gives each sender that is here what was heard of it.
     fn pass_on(&mut self, room: RoomId, listener: u16, senders: &[(u16, Hearing)]) {
         let Some(key) = self.rooms.key(room) else { return };
-        for member in &self.rooms.room(key).members {
-            let Ok(found) = senders.binary_search_by_key(&member.sender_id, |(sender, _)| *sender)
-            else {
+        for (sender, hearing) in senders {
+            let Some(number) = self.rooms.room(key).by_sender.get(sender).copied() else {
                 continue;
             };
-            if let Some(session) = &mut self.sessions[member.connection] {
+            if let Some(session) = &mut self.sessions[number] {
                 // The first report of a second sets when the sender is told.
-                if session.feedback.add(self.now, listener, senders[found].1) {
-                    mark(&mut self.touched, member.connection, session);
+                if session.feedback.add(self.now, listener, *hearing) {
+                    mark(&mut self.touched, number, session);
                 }
             }
         }

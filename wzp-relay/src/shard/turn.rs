@@ -71,7 +71,9 @@ impl Shard {
             let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
             let Some(size) = size else { break };
             let space_after = session.connection.datagrams().send_buffer_space();
-            self.stats.udp_packets_with_media.add((space_after > space).into());
+            let carries_media = u64::from(space_after > space);
+            self.stats.udp_packets_with_media.add(carries_media);
+            session.media_packets += carries_media;
             // All that was pending is in a packet that is not full, but for what
             // comes in packets of its own during a handshake or at the end.
             let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;

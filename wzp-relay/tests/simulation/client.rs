@@ -75,6 +75,7 @@ impl Stamp {
 /// What one client heard of another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
+    pub(crate) sender_id: u16,
     pub(crate) sequences: BTreeSet<u32>,
     pub(crate) latencies_us: Vec<u64>,
 }
@@ -104,6 +105,8 @@ pub(crate) struct Client {
     pub(crate) sent: u32,
     /// Every so many frames the last one is lost on its way to the relay.
     pub(crate) loses_every: Option<u32>,
+    /// Share of packets lost on its way, each way, where it is not the world's.
+    pub(crate) path_loss: Option<f64>,
     /// Frames that waited too long in this client's own send buffer.
     pub(crate) blocked: u32,
     pub(crate) heard: BTreeMap<usize, Heard>,
@@ -176,6 +179,7 @@ impl Client {
             room_version: 0,
             sent: 0,
             loses_every: None,
+            path_loss: None,
             blocked: 0,
             heard: BTreeMap::new(),
             feedback: Vec::new(),
@@ -379,6 +383,7 @@ impl Client {
         assert_ne!(stamp.client as usize, self.number, "a frame came back to its sender");
         assert_eq!(header.sequence, stamp.sequence);
         let heard = self.heard.entry(stamp.client as usize).or_default();
+        heard.sender_id = header.sender_id;
         assert!(heard.sequences.insert(stamp.sequence), "a frame came twice");
         let now_us = now.duration_since(self.start).as_micros() as u64;
         heard.latencies_us.push(now_us - stamp.sent_us);
@@ -420,6 +425,24 @@ impl Client {
         if self.connection.datagrams().send(datagram, false).is_err() {
             self.blocked += 1;
         }
+    }
+
+    /// Reports what it has heard.
+    pub(crate) fn report_heard(&mut self) {
+        let source = |heard: &Heard| {
+            let (first, last) = (heard.sequences.first()?, heard.sequences.last()?);
+            let frames_expected = last - first + 1;
+            let frames_lost = frames_expected - heard.sequences.len() as u32;
+            let sender_id = heard.sender_id.into();
+            Some(SourceReport {
+                sender_id,
+                frames_expected,
+                frames_lost,
+                ..SourceReport::default()
+            })
+        };
+        let sources = self.heard.values().filter_map(source).collect();
+        self.say(client_message::Message::ReceiverReport(ReceiverReport { sources }));
     }
 
     /// Reports as a listener does, with the given loss of every member.

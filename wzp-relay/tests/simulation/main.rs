@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod hostile;
 mod random;
+mod reports;
 mod rooms;
 mod vitals;
 mod world;

@@ -64,6 +64,9 @@ fn random_call(seed: u64) -> World {
             0 => world.with_client(client, |client, now| client.leave(now)),
             1 => world.clients[client].attention = Attention::None,
             2 | 3 => world.rebind(client),
+            _ if world.clients[client].welcome.is_some() => {
+                world.with_client(client, |client, _| client.report_heard());
+            }
             _ => {}
         }
         let pause = ms(&mut world, 800);

@@ -233,28 +233,6 @@ fn member_list_longer_than_a_message_comes_in_parts() {
 }
 
 #[test]
-fn listeners_reports_reach_the_sender_on_whatever_shard() {
-    let mut world = World::new(5, 3, roomy(), path());
-    assemble(&mut world, &[6]);
-    for second in 1..=3 {
-        for client in 1..6 {
-            let lost = if client == 5 { 10 * second } else { 0 };
-            world.with_client(client, |client, _| client.report(50 * second, lost));
-        }
-        // Longer than feedback is collected, so that none is of two reports.
-        world.run_for(Duration::from_millis(1100));
-    }
-    world.run_for(Duration::from_secs(2));
-    let feedback = &world.clients[0].feedback;
-    assert_eq!(feedback.iter().map(|f| f.listeners).sum::<u32>(), 15, "{feedback:?}");
-    assert!(feedback.iter().all(|f| f.worst_loss_ppm <= 200_000));
-    assert!(
-        feedback.iter().any(|f| f.worst_loss_ppm == 200_000 && f.mean_loss_ppm == 40_000),
-        "{feedback:?}"
-    );
-}
-
-#[test]
 fn draining_relay_tells_everyone_refuses_newcomers_and_ends_at_the_deadline() {
     // More than a shard tells in one turn.
     let mut world = World::new(11, 3, roomy(), path());

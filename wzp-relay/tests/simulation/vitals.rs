@@ -143,6 +143,8 @@ fn round_trip_of_a_silent_pair_is_measured_by_each_ping() {
 fn what_a_client_reports_of_its_buffers_is_shown() {
     let mut world = pair(5, Duration::from_millis(5));
     assert_eq!(reading(&world, 1).underruns, None, "it has not reported");
+    world.with_client(0, |client, now| client.talk(now));
+    world.run_for(FRAME);
     let talker = u32::from(world.clients[0].sender_id().unwrap());
     let source = SourceReport {
         sender_id: talker,

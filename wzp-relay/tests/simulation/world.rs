@@ -16,7 +16,8 @@ use rustls::pki_types::PrivateKeyDer;
 use wzp_relay::auth::{AuthRequest, Grant, Refusal};
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{
-    AuthFailReason, DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
+    AuthFailReason, DropReason, EndReason, HandshakeFailure, PerReason, Reason, ReportRefusal,
+    SessionState,
 };
 use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::sessions::SessionBook;
@@ -351,7 +352,8 @@ impl World {
         self.shards[index].flush(self.now, out);
         for packet in out.packets() {
             let (to, ecn) = (packet.destination, packet.ecn);
-            self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {
+            let client = self.by_address.get(&to).copied();
+            self.transport(false, client, packet.bytes.len(), |_| Occurrence::AtClient {
                 to,
                 ecn,
                 bytes: packet.bytes.clone(),
@@ -407,7 +409,7 @@ impl World {
             self.schedule(at.max(self.now), Occurrence::WakeClient(number));
         }
         for (ecn, bytes) in packets {
-            self.transport(true, bytes.len(), |_| Occurrence::AtRelay {
+            self.transport(true, Some(number), bytes.len(), |_| Occurrence::AtRelay {
                 from,
                 ecn,
                 bytes: bytes.clone(),
@@ -416,10 +418,17 @@ impl World {
     }
 
     /// Passes a packet through the network: lost, late, twice, or as it should.
-    fn transport(&mut self, to_relay: bool, size: usize, arrive: impl Fn(&mut Self) -> Occurrence) {
+    fn transport(
+        &mut self,
+        to_relay: bool,
+        client: Option<usize>,
+        size: usize,
+        arrive: impl Fn(&mut Self) -> Occurrence,
+    ) {
         let since_start = self.now.duration_since(self.start);
         (since_start, to_relay, size).hash(&mut self.trace);
-        let copies = if self.rng.random_bool(self.conditions.loss) {
+        let path_loss = client.and_then(|client| self.clients[client].path_loss);
+        let copies = if self.rng.random_bool(path_loss.unwrap_or(self.conditions.loss)) {
             0
         } else {
             1 + usize::from(self.rng.random_bool(self.conditions.duplication))
@@ -472,6 +481,10 @@ impl World {
 
     fn sum_reasons<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>, reason: R) -> u64 {
         self.sum(|stats| of(stats)[reason].get())
+    }
+
+    pub(crate) fn refused_reports(&self, reason: ReportRefusal) -> u64 {
+        self.sum_reasons(|stats| &stats.reports_refused, reason)
     }
 
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
