@@ -58,12 +58,16 @@ pub(crate) struct LocalRooms {
     shard: ShardIndex,
     rooms: Slab<LocalRoom>,
     by_id: HashMap<RoomId, RoomKey>,
+    /// Where a member stands among its room's, by the index of its connection. A member
+    /// that leaves is not looked for: a thousand may leave at once.
+    places: Vec<usize>,
     counts: Arc<RoomCounts>,
 }
 
 impl LocalRooms {
     pub(crate) fn new(shard: ShardIndex, counts: Arc<RoomCounts>) -> Self {
-        Self { shard, rooms: Slab::new(), by_id: HashMap::new(), counts }
+        let (rooms, by_id, places) = (Slab::new(), HashMap::new(), Vec::new());
+        Self { shard, rooms, by_id, places, counts }
     }
 
     /// Enters a member, and the room with its first one.
@@ -85,7 +89,12 @@ impl LocalRooms {
                 talkers: Talkers::default(),
             })
         });
-        self.rooms[key].members.push(member);
+        let members = &mut self.rooms[key].members;
+        if self.places.len() <= member.connection {
+            self.places.resize(member.connection + 1, 0);
+        }
+        self.places[member.connection] = members.len();
+        members.push(member);
         self.set_shards(key, shards);
         key
     }
@@ -93,7 +102,11 @@ impl LocalRooms {
     /// Takes a member out, and the room with its last one.
     pub(crate) fn leave(&mut self, key: RoomKey, connection: usize) {
         let room = &mut self.rooms[key];
-        room.members.retain(|member| member.connection != connection);
+        let place = self.places[connection];
+        room.members.swap_remove(place);
+        if let Some(moved) = room.members.get(place) {
+            self.places[moved.connection] = place;
+        }
         if room.members.is_empty() {
             let room = self.rooms.remove(key);
             self.by_id.remove(&room.id);
@@ -120,5 +133,41 @@ impl LocalRooms {
         let room = &mut self.rooms[key];
         room.other_shards.clear();
         room.other_shards.extend(others);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wzp_telemetry::settings::RoomLabel;
+
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_takes_nobody_else_out() {
+        let mut rooms = LocalRooms::new(0, Arc::new(RoomCounts::new(10, RoomLabel::Name)));
+        let name: Arc<str> = "r".into();
+        let enter = |rooms: &mut LocalRooms, number: u64, connection: usize| {
+            let id = RoomId { home: 0, number };
+            let member = LocalMember { connection, sender_id: 1, listens: true };
+            rooms.enter(id, &name, &[0], member)
+        };
+        let keys: Vec<_> = (0..10).map(|n| enter(&mut rooms, n as u64 % 2, n)).collect();
+        // Last, first, in the middle, one that was moved, and one of a used number.
+        for (leaves, comes) in [(8, None), (0, Some(8)), (4, None), (6, Some(0)), (8, None)] {
+            rooms.leave(keys[0], leaves);
+            comes.map(|connection| enter(&mut rooms, 0, connection));
+        }
+        let connections = |key| {
+            let members = rooms.room(key).members.iter();
+            let mut connections: Vec<_> = members.map(|member| member.connection).collect();
+            connections.sort_unstable();
+            connections
+        };
+        assert_eq!(connections(keys[0]), [0, 2]);
+        assert_eq!(connections(keys[1]), [1, 3, 5, 7, 9]);
+        rooms.leave(keys[0], 2);
+        rooms.leave(keys[0], 0);
+        assert_eq!(rooms.key(RoomId { home: 0, number: 0 }), None);
+        assert_eq!(rooms.room(keys[1]).members.len(), 5);
     }
 }
