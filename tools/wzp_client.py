@@ -51,6 +51,7 @@ class Client(QuicConnectionProtocol):
         self.options = None
         self.stream = None
         self.deframer = wzp.Deframer()
+        self.sender_id = None
         self.joined = asyncio.get_running_loop().create_future()
         self.ended = asyncio.get_running_loop().create_future()
         self.members = {}
@@ -95,19 +96,16 @@ class Client(QuicConnectionProtocol):
 
     def on_message(self, kind, body):
         if kind == wzp.WELCOME:
-            fields = wzp.decode(body)
-            self.members.update(wzp.member(value) for number, value in fields if number == 3)
-            self.joined.set_result(dict(fields)[2])
+            self.sender_id = dict(wzp.decode(body))[2]
+            self.joined.set_result(self.sender_id)
         elif kind == wzp.MEMBERS:
             self.members.update(wzp.member(value) for number, value in wzp.decode(body) if number == 1)
-        elif kind == wzp.MEMBER_JOINED:
-            self.members.update([wzp.member(dict(wzp.decode(body))[2])])
-        elif kind == wzp.MEMBER_LEFT:
-            # The number may be given to somebody else.
-            sender_id = dict(wzp.decode(body))[2]
-            self.members.pop(sender_id, None)
-            if sender_id in self.talkers:
-                self.gone.append(self.talkers.pop(sender_id))
+        elif kind == wzp.ROOM_CHANGED:
+            left, joined = wzp.room_changed(body)
+            for sender_id in left:
+                self.forget(sender_id)
+            # This client is one of them once.
+            self.members.update(member for member in joined if member[0] != self.sender_id)
         elif kind == wzp.PING:
             self.send_control(wzp.pong(dict(wzp.decode(body)).get(1, 0)))
         elif kind == wzp.DRAINING:
@@ -116,6 +114,12 @@ class Client(QuicConnectionProtocol):
             self.stay()
             warn("the relay goes on; there is no need to leave it")
         self.changed.set()
+
+    def forget(self, sender_id):
+        """The number may be given to somebody else."""
+        self.members.pop(sender_id, None)
+        if sender_id in self.talkers:
+            self.gone.append(self.talkers.pop(sender_id))
 
     def on_draining(self, seconds):
         """Calls may go on until then. A later Draining replaces the one before."""

@@ -9,15 +9,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Grant, Hello, MemberJoined, MemberLeft, MemberMuted, Notice, Pong, Role,
-    SenderFeedback, client_message, notice, relay_message, sender_id,
+    Draining, Grant, Hello, Notice, Pong, Role, SenderFeedback, client_message, notice,
+    relay_message, sender_id,
 };
 use wzp_transport::join::{self, ControlReceiver, Ended, JoinError, Joined};
 
 use crate::capture::Voice;
 use crate::cli::Options;
 use crate::exit::{Exit, Failure};
-use crate::members::{Impossible, Members, describe};
+use crate::members::{Event, Impossible, Members, describe};
 use crate::outbox::Outbox;
 use crate::playout::{Outputs, Playout};
 use crate::progress::Progress;
@@ -110,7 +110,7 @@ fn check(session: &Joined) -> Result<(u16, Members), Impossible> {
     }
     let given = session.welcome.sender_id;
     let own = sender_id(given).ok_or_else(|| format!("a Welcome with sender id {given}"))?;
-    Ok((own, Members::new(&session.welcome)?))
+    Ok((own, Members::new(own, &session.members)?))
 }
 
 /// Tells a relay that broke the protocol how, and closes.
@@ -346,41 +346,37 @@ impl<'a> Call<'a> {
             Message::Ping(ping) => {
                 self.outbox.send(client_message::Message::Pong(Pong { number: ping.number }));
             }
-            Message::Members(rest) => self.members.extend(&rest.members)?,
-            Message::MemberJoined(joined) => self.member_joined(joined)?,
-            Message::MemberLeft(left) => self.member_left(&left),
-            Message::MemberMuted(muted) => self.member_muted(&muted),
+            Message::RoomChanged(change) => {
+                self.members.change(change)?.into_iter().for_each(|event| self.tell(event));
+                self.begin_if_complete();
+            }
             Message::SenderFeedback(feedback) => self.heard_of(&feedback),
             Message::Draining(draining) => self.draining(draining),
             Message::Resumed(_) => self.resumed(),
             Message::Notice(notice) => self.notice(&notice),
             Message::Welcome(_) => return Err("a second Welcome".to_owned()),
+            Message::Members(_) => return Err("a second member list".to_owned()),
         }
         Ok(())
     }
 
-    fn member_joined(&mut self, joined: MemberJoined) -> Result<(), Impossible> {
-        if let Some(id) = self.members.joined(joined)? {
-            self.playout.joined(id);
-            let who = describe(id, self.members.name(id));
-            self.terminal.event(format_args!("{who} joined"));
-            self.begin_if_complete();
-        }
-        Ok(())
-    }
-
-    fn member_left(&mut self, left: &MemberLeft) {
-        if let Some((id, member)) = self.members.left(left) {
-            self.playout.left(id, &member);
-            self.terminal.event(format_args!("{} left", describe(id, &member.name)));
-        }
-    }
-
-    fn member_muted(&mut self, muted: &MemberMuted) {
-        if let Some(id) = self.members.muted(muted) {
-            let who = describe(id, self.members.name(id));
-            let state = if muted.muted { "is muted" } else { "is no longer muted" };
-            self.terminal.event(format_args!("{who} {state}"));
+    /// Shows what became of another member.
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Joined(id) => {
+                self.playout.joined(id);
+                let who = describe(id, self.members.name(id));
+                self.terminal.event(format_args!("{who} joined"));
+            }
+            Event::Left(id, member) => {
+                self.playout.left(id, &member);
+                self.terminal.event(format_args!("{} left", describe(id, &member.name)));
+            }
+            Event::Muted(id, muted) => {
+                let who = describe(id, self.members.name(id));
+                let state = if muted { "is muted" } else { "is no longer muted" };
+                self.terminal.event(format_args!("{who} {state}"));
+            }
         }
     }
 

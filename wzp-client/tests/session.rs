@@ -11,8 +11,8 @@ use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, welcome};
 use serde_json::Value;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Member, MemberJoined, MemberLeft, MemberMuted, Notice, Ping, Resumed, SenderFeedback,
-    Welcome, client_message, relay_message::Message,
+    Draining, Member, Members, Notice, Ping, Resumed, RoomChanged, SenderFeedback, Welcome,
+    client_message, relay_message::Message,
 };
 use wzp_proto::media::{CLOCK_HZ, MediaHeader};
 
@@ -55,7 +55,8 @@ fn member(sender_id: u32, name: &str) -> Member {
 }
 
 fn joined(room_version: u64, sender_id: u32, name: &str) -> Message {
-    Message::MemberJoined(MemberJoined { room_version, member: Some(member(sender_id, name)) })
+    let joined = vec![member(sender_id, name)];
+    Message::RoomChanged(RoomChanged { room_version, joined, ..RoomChanged::default() })
 }
 
 #[test]
@@ -170,7 +171,7 @@ const ENDLESS: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f];
 #[test]
 fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
     type Breach = fn() -> (Option<Welcome>, Vec<u8>);
-    let cases: [(&str, Breach, i32); 8] = [
+    let cases: [(&str, Breach, i32); 13] = [
         ("garbage for Welcome", || (None, GARBAGE.into()), 3),
         ("endless Welcome", || (None, ENDLESS.into()), 3),
         ("Ping for Welcome", || (None, encode(Message::Ping(Ping { number: 1 }))), 3),
@@ -178,6 +179,19 @@ fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
         ("sender id of 17 bits", || (Some(Welcome { sender_id: 65_536, ..welcome() }), vec![]), 3),
         ("garbage after Welcome", || (Some(welcome()), GARBAGE.into()), 6),
         ("endless message", || (Some(welcome()), ENDLESS.into()), 6),
+        ("a room of 65,536", || (Some(Welcome { member_count: 65_536, ..welcome() }), vec![]), 3),
+        ("no list", || (Some(Welcome { member_count: 1, ..welcome() }), list(&[])), 3),
+        (
+            "change within the list",
+            || {
+                (Some(Welcome { member_count: 2, ..welcome() }), {
+                    [list(&[1]), encode(joined(2, 2, "Bob"))].concat()
+                })
+            },
+            3,
+        ),
+        ("too long a list", || (Some(Welcome { member_count: 1, ..welcome() }), list(&[1, 2])), 3),
+        ("a second list", || (Some(welcome()), list(&[1])), 6),
         ("member without an id", || (Some(welcome()), encode(joined(2, 0, "nobody"))), 6),
     ];
     for (name, breach, code) in cases {
@@ -194,6 +208,11 @@ fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
         assert_eq!(output.status.code(), Some(code), "{name}: {message}");
         assert!(message.contains("broke the protocol"), "{name}: {message}");
     }
+}
+
+fn list(ids: &[u32]) -> Vec<u8> {
+    let members = ids.iter().map(|id| member(*id, "")).collect();
+    encode(Message::Members(Members { members }))
 }
 
 fn encode(message: Message) -> Vec<u8> {
@@ -249,7 +268,7 @@ fn fifty_frames_a_second_are_fifty() {
 /// A room with one more member, who says what the client says.
 async fn parrot(mut client: Client) -> Vec<client_message::Message> {
     const PARROT: u16 = 9;
-    client.welcome(Welcome { members: vec![member(PARROT.into(), "Polly")], ..welcome() }).await;
+    client.welcome_among(vec![member(PARROT.into(), "Polly")]).await;
     let mut messages = Vec::new();
     let connection = client.connection.clone();
     loop {
@@ -380,7 +399,7 @@ fn pings_are_answered_at_once() {
 #[test]
 fn sending_waits_for_the_members_asked_for() {
     let relay = Relay::start(|mut client: Client| async move {
-        client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+        client.welcome_among(vec![member(1, "Ann")]).await;
         let silent = tokio::time::timeout(Duration::from_millis(300), async {
             client.connection.read_datagram().await
         });
@@ -398,7 +417,7 @@ fn waiting_in_vain_has_its_own_exit_code() {
     let cases = [&["--wait-timeout", "0.3"][..], &["--duration", "0.3"]];
     for bound in cases {
         let relay = Relay::start(|mut client: Client| async move {
-            client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+            client.welcome_among(vec![member(1, "Ann")]).await;
             client.connection.closed().await
         });
         let arguments = [&["--send-tone", "1", "--wait-for", "2", "--json"], bound].concat();
@@ -420,9 +439,16 @@ fn events_are_told_and_feedback_changes_the_profile() {
     let relay = Relay::start(|mut client: Client| async move {
         client.welcome(welcome()).await;
         client.send(joined(2, 1, "Ann")).await;
-        let muted = MemberMuted { room_version: 3, sender_id: 1, muted: true };
-        client.send(Message::MemberMuted(muted)).await;
-        client.send(Message::MemberLeft(MemberLeft { room_version: 4, sender_id: 1 })).await;
+        // Several changes in one message, and news of the client itself among them.
+        let change = RoomChanged {
+            room_version: 3,
+            joined: vec![member(2, "Bob"), member(SENDER_ID, "I")],
+            muted: vec![1, SENDER_ID],
+            ..RoomChanged::default()
+        };
+        client.send(Message::RoomChanged(change)).await;
+        let change = RoomChanged { room_version: 4, left: vec![1], ..RoomChanged::default() };
+        client.send(Message::RoomChanged(change)).await;
         for dropped in [5, 6] {
             let text = "media beyond 60 datagrams a second is dropped".into();
             client.send(Message::Notice(Notice { code: 1, text, dropped })).await;
@@ -442,9 +468,8 @@ fn events_are_told_and_feedback_changes_the_profile() {
     let output = client(&relay, &["--send-tone", "2.5", "--json"]);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for event in ["Ann (1) joined", "Ann (1) is muted", "Ann (1) left"] {
-        assert!(text.contains(event), "{event}: {text}");
-    }
+    let events: Vec<_> = text.lines().skip(1).take(4).collect();
+    assert_eq!(events, ["Ann (1) joined", "Bob (2) joined", "Ann (1) is muted", "Ann (1) left"]);
     let notice = "warning: the relay says: media beyond 60 datagrams";
     assert_eq!(text.matches(notice).count(), 1, "{text}");
     let summary = summary(&output);

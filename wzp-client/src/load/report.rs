@@ -36,7 +36,7 @@ struct Outcome {
     join_failures: BTreeMap<String, u64>,
     /// Those that ended before the end, by reason.
     sessions_lost: BTreeMap<String, u64>,
-    /// From opening a socket to the relay's Welcome.
+    /// From opening a socket to the end of the relay's member list.
     join_ms: JoinTimes,
     joins_per_second: f64,
     /// In the measured time, as everything that follows.

@@ -28,11 +28,15 @@ const HELLO_BYTES: usize = control::MAX_ROOM_BYTES
 /// What a timer can keep and a person can wait for.
 const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));
 
-pub(super) const RANGES: [(&str, Range); 16] = [
+/// Shorter would hardly gather anything; longer is taken for a member that is not there.
+const MEMBERSHIP_WINDOW: Range = Range::Time(Duration::from_millis(50), Duration::from_secs(2));
+
+pub(super) const RANGES: [(&str, Range); 17] = [
     ("limits.sessions", Range::Number(1, 10_000_000)),
     ("limits.sessions_per_address", Range::Number(1, 10_000_000)),
     ("limits.handshakes", Range::Number(2, 10_000_000)),
     ("limits.room_members", Range::Number(1, u16::MAX as u64)),
+    ("limits.membership_window", MEMBERSHIP_WINDOW),
     ("limits.handshake_timeout", TIME),
     ("limits.hello_timeout", TIME),
     ("limits.idle_timeout", TIME),
@@ -64,6 +68,12 @@ pub struct Limits {
     pub handshakes: u32,
     /// Members of one room. Further ones are closed with `room_full`.
     pub room_members: u32,
+    /// A room's members are told of joins, leaves and mutes at most once in this time,
+    /// of all since the last time together
+    /// (`wzp_relay_membership_changes_deferred_total`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub membership_window: Duration,
     /// From the first packet to the end of the QUIC handshake. Later ones are
     /// dropped (`wzp_relay_connections_closed_total{reason="handshake_timeout"}`).
     #[serde(with = "duration")]
@@ -118,6 +128,7 @@ impl Default for Limits {
             sessions_per_address: 256,
             handshakes: 2_000,
             room_members: 1_000,
+            membership_window: Duration::from_millis(200),
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
             idle_timeout: IDLE_TIMEOUT,

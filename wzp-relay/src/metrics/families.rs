@@ -208,6 +208,21 @@ const FAMILIES: &[Family] = &[
         scrape.sum(|shard| &shard.sessions_joined)
     }),
     counter(
+        "wzp_relay_membership_changes_total",
+        "Joins, leaves and mutes that the members of a room are told of",
+        |scrape| scrape.sum(|shard| &shard.membership_changes),
+    ),
+    counter(
+        "wzp_relay_membership_changes_deferred_total",
+        "Those that waited because the room had been told of others within limits.membership_window",
+        |scrape| scrape.sum(|shard| &shard.membership_changes_deferred),
+    ),
+    counter(
+        "wzp_relay_membership_messages_total",
+        "Messages that told a room of them, each counted once for all its members",
+        |scrape| scrape.sum(|shard| &shard.membership_messages),
+    ),
+    counter(
         "wzp_relay_media_packets_received_total",
         "Media datagrams that came from participants",
         |scrape| scrape.sum(|shard| &shard.media_packets_received),

@@ -25,6 +25,12 @@ pub struct ShardStats {
     pub sessions_joined: Count,
     /// Rooms that exist and have their home on this shard.
     pub rooms: Count,
+    /// Joins, leaves and mutes that the members of such a room are told of.
+    pub membership_changes: Count,
+    /// Those of them that waited because the room had been told of others just before.
+    pub membership_changes_deferred: Count,
+    /// Messages that told a room, each counted once for all members and parts.
+    pub membership_messages: Count,
     /// Media datagrams that came from participants.
     pub media_packets_received: Count,
     /// Their bytes, headers included.

@@ -99,7 +99,7 @@ impl Shard {
 
     /// Queues, rates and deadlines of sessions that are there stay.
     pub(super) fn set_limits(&mut self, limits: Arc<Limits>) {
-        self.directory.set_max_members(limits.room_members);
+        self.directory.set_limits(&limits);
         self.shared.limits = limits;
     }
 

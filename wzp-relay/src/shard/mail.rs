@@ -9,8 +9,6 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{EcnCodepoint, ServerConfig};
 use wzp_proto::close::CloseCode;
-use wzp_proto::control::{Member, RelayMessage, relay_message};
-use wzp_proto::framing;
 
 use crate::auth::Answer;
 use crate::config::Limits;
@@ -54,7 +52,14 @@ pub enum Mail {
         /// Why, as a sentence.
         text: String,
     },
-    /// From a room's home: the membership changed.
+    /// From a room's home: other shards have members from now on.
+    Spread {
+        /// The room.
+        room: RoomId,
+        /// The shards that have members.
+        shards: Arc<[ShardIndex]>,
+    },
+    /// From a room's home: what has become of the membership.
     Changed(Change),
     /// A member's voice for the members on this shard.
     Media {
@@ -146,31 +151,28 @@ pub struct Admitted {
     pub name: Arc<str>,
     /// The id to send under.
     pub sender_id: u16,
-    /// Everyone else.
-    pub members: Vec<Member>,
-    /// The room's version with the newcomer.
-    pub version: u64,
+    /// Who else is there.
+    pub snapshot: Snapshot,
     /// The shards that have members, the newcomer's included.
     pub shards: Arc<[ShardIndex]>,
 }
 
-/// A change of a room's membership.
+/// The members of a room as all of them have last been told.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The room's version at that time.
+    pub version: u64,
+    /// How many they are.
+    pub count: u32,
+    /// They, as encoded `Members` messages.
+    pub messages: Bytes,
+}
+
+/// Changes of a room's membership.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The room.
     pub room: RoomId,
-    /// The shards that have members after it.
-    pub shards: Arc<[ShardIndex]>,
-    /// What to tell the members, encoded once for all of them.
-    pub message: Bytes,
-}
-
-impl Change {
-    pub(crate) fn new(
-        room: RoomId,
-        shards: Arc<[ShardIndex]>,
-        message: relay_message::Message,
-    ) -> Self {
-        Self { room, shards, message: framing::encode(&RelayMessage::from(message)) }
-    }
+    /// What to tell the members: `RoomChanged` messages, encoded once for all of them.
+    pub messages: Bytes,
 }

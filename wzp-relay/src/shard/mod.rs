@@ -141,16 +141,17 @@ impl Shard {
             .rng_seed(Some(rng.random()))
             .min_reset_interval(RESET_INTERVAL);
         let server = Some(shared.server.clone());
+        let stats: Arc<ShardStats> = Arc::default();
         // Path MTU discovery is off for all connections: see wzp-transport.
         let endpoint = Endpoint::new(Arc::new(config), server, false, None);
         Self {
             index,
-            stats: Arc::default(),
             endpoint,
             sessions: Vec::new(),
             by_id: HashMap::new(),
             rooms: LocalRooms::new(index, shared.rooms.clone()),
-            directory: Directory::new(index, shared.limits.room_members),
+            directory: Directory::new(index, &shared.limits, stats.clone()),
+            stats,
             timers: Timers::default(),
             touched: Vec::new(),
             writing: Vec::new(),
@@ -317,7 +318,8 @@ impl Shard {
 
     /// When [`Self::handle_timeouts`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let timers = self.timers.next().map(|at| self.on_grain(at));
+        let timers = [self.timers.next(), self.directory.next_timeout()].into_iter().flatten();
+        let timers = timers.min().map(|at| self.on_grain(at));
         let word = (!self.untold.is_empty()).then_some(self.now);
         [timers, word, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
     }

@@ -7,20 +7,21 @@ use std::time::{Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Grant as WireGrant, Hello, Limits as WireLimits, Members, ReceiverReport, Welcome,
-    client_message, relay_message, snapshot_parts,
+    Grant as WireGrant, Hello, Limits as WireLimits, ReceiverReport, Welcome, client_message,
+    relay_message,
 };
 use wzp_telemetry::limited;
 
 use super::event::SessionEvent;
 use super::flow::FlowEvent;
 use super::life::Life;
-use super::mail::{Admitted, JoinRequest, Mail};
+use super::mail::{Admitted, Change, JoinRequest, Mail};
 use super::{Outgoing, Shard, mark, spans};
 use crate::metrics::reason::DropReason;
 use crate::metrics::sessions::Participant;
+use crate::room::directory::Directory;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
-use crate::room::{RoomId, SessionId, home_of};
+use crate::room::{RoomId, SessionId, ShardIndex, home_of};
 use crate::session::backlog::Outcome;
 use crate::session::feedback::Hearing;
 use crate::session::{Close, Phase, Seat};
@@ -101,20 +102,24 @@ impl Shard {
             Mail::Server(config) => self.set_server(config),
             Mail::Limits(limits) => self.set_limits(limits),
             Mail::Kick { session, text } => self.close_by_id(session, CloseCode::Kicked, text),
-            Mail::Join(request) => self.at_home(|home, out| home.join(request, out)),
+            Mail::Join(request) => self.at_home(|home, now, out| home.join(now, request, out)),
             Mail::Leave { room, sender_id, session } => {
-                self.at_home(|home, out| home.leave(room, sender_id, session, out));
+                self.at_home(|home, now, out| home.leave(now, room, sender_id, session, out));
             }
             Mail::SetMuted { room, sender_id, muted } => {
-                self.at_home(|home, out| home.set_muted(room, sender_id, muted, out));
+                self.directory.set_muted(self.now, room, sender_id, muted);
             }
             Mail::Authenticated(answer) => self.authenticated(*answer),
             Mail::Admitted(admitted) => self.welcome(*admitted),
             Mail::Refused { session, code, text } => self.close_by_id(session, code, text),
-            Mail::Changed(change) => {
-                if let Some(key) = self.rooms.key(change.room) {
-                    self.rooms.set_shards(key, &change.shards);
-                    self.tell_room(key, &change.message);
+            Mail::Spread { room, shards } => {
+                if let Some(key) = self.rooms.key(room) {
+                    self.rooms.set_shards(key, &shards);
+                }
+            }
+            Mail::Changed(Change { room, messages }) => {
+                if let Some(key) = self.rooms.key(room) {
+                    self.tell_room(key, &messages);
                 }
             }
             Mail::Media { room, sender_id, frame, due } => {
@@ -133,17 +138,19 @@ impl Shard {
         }
     }
 
+    /// Tells the members of rooms for which it is time; whether there are any.
+    pub(super) fn tell_rooms(&mut self) -> bool {
+        let is_due = self.directory.next_timeout().is_some_and(|due| due <= self.now);
+        if is_due {
+            self.at_home(Directory::tell);
+        }
+        is_due
+    }
+
     /// Lets the directory act and posts what it has to say.
-    fn at_home(
-        &mut self,
-        act: impl FnOnce(&mut crate::room::directory::Directory, &mut Vec<(usize, Mail)>),
-    ) {
+    fn at_home(&mut self, act: impl FnOnce(&mut Directory, Instant, &mut Vec<(ShardIndex, Mail)>)) {
         let mut out = Vec::new();
-        let before = self.directory.len();
-        act(&mut self.directory, &mut out);
-        let after = self.directory.len();
-        self.stats.rooms.add(after.saturating_sub(before) as u64);
-        self.stats.rooms.sub(before.saturating_sub(after) as u64);
+        act(&mut self.directory, self.now, &mut out);
         for (to, mail) in out {
             self.post(to, mail);
         }
@@ -151,7 +158,7 @@ impl Shard {
 
     /// Seats a session that its room's home let in.
     fn welcome(&mut self, admitted: Admitted) {
-        let Admitted { session: id, room, name, sender_id, members, version, shards } = admitted;
+        let Admitted { session: id, room, name, sender_id, snapshot, shards } = admitted;
         let here = self.by_id.get(&id).copied();
         let Some((number, session)) =
             here.and_then(|number| Some((number, self.sessions[number].as_mut()?)))
@@ -194,14 +201,11 @@ impl Shard {
                 (wall + at.saturating_duration_since(start)).duration_since(UNIX_EPOCH);
             since_1970.map_or(0, |since| since.as_millis() as u64)
         };
-        let member_count = members.len() as u32;
-        let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
             session_id: id.0,
             sender_id: sender_id.into(),
-            members: parts.next().unwrap_or_default(),
-            member_count,
-            room_version: version,
+            member_count: snapshot.count,
+            room_version: snapshot.version,
             limits: Some(WireLimits {
                 packets_per_second: limits.packets_per_second,
                 bytes_per_second: limits.bytes_per_second,
@@ -222,9 +226,8 @@ impl Shard {
         limited!(INFO, per_second(100), peer_id = %id, room = &*name, sender_id,
                  src_ip = %remote.ip().to_canonical(), src_port = remote.port(),
                  user = session.grant.user.as_deref(), "session joined");
-        let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
-        let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);
-        let verdict = snapshot.try_for_each(|message| session.tell(message));
+        let welcomed = session.tell(relay_message::Message::Welcome(welcome));
+        let verdict = welcomed.and_then(|()| session.tell_encoded(snapshot.messages));
         self.touch(number);
         self.settle(number, verdict);
         if let Some(deadline) = self.drain_deadline() {
@@ -234,12 +237,12 @@ impl Shard {
         self.handle_messages(number);
     }
 
-    /// Queues one encoded control message for every member here.
-    fn tell_room(&mut self, key: RoomKey, message: &Bytes) {
+    /// Queues encoded control messages for every member here.
+    fn tell_room(&mut self, key: RoomKey, messages: &Bytes) {
         let mut unresponsive = Vec::new();
         for member in &self.rooms.room(key).members {
             let Some(session) = &mut self.sessions[member.connection] else { continue };
-            if let Err(close) = session.tell_encoded(message.clone()) {
+            if let Err(close) = session.tell_encoded(messages.clone()) {
                 unresponsive.push((member.connection, close));
             }
             mark(&mut self.touched, member.connection, session);

@@ -27,7 +27,13 @@ impl Shard {
                 while let Some(mail) = self.own_mail.pop_front() {
                     self.open(mail, out);
                 }
-                let Some(number) = self.touched.get(next).copied() else { break };
+                let Some(number) = self.touched.get(next).copied() else {
+                    // Once all have said what they had to say.
+                    match self.tell_rooms() {
+                        true => continue,
+                        false => break,
+                    }
+                };
                 next += 1;
                 self.handle_events(number);
             }

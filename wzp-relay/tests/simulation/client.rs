@@ -17,8 +17,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Hello, Notice, Pong, ReceiverReport, RelayMessage, Role, SenderFeedback,
-    SourceReport, Welcome, client_message, relay_message,
+    ClientMessage, Hello, Member, Notice, Pong, ReceiverReport, RelayMessage, Role, RoomChanged,
+    SenderFeedback, SourceReport, Welcome, client_message, relay_message,
 };
 use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
 use wzp_proto::media::{AudioLevel, HEADER_LEN, MediaHeader, Profile};
@@ -100,6 +100,12 @@ pub(crate) struct Client {
     pub(crate) joined_at: Option<Instant>,
     /// The room's members as the relay told it, without this client.
     pub(crate) members: BTreeMap<u32, String>,
+    /// Those of them that are shown as muted, and this client if it is.
+    pub(crate) muted: BTreeSet<u32>,
+    /// Members that Welcome announced and that were not listed yet.
+    unlisted: u32,
+    /// Messages that told of members.
+    pub(crate) lists: u32,
     pub(crate) room_version: u64,
     pub(crate) sent: u32,
     /// Every so many frames the last one is lost on its way to the relay.
@@ -173,6 +179,9 @@ impl Client {
             welcome: None,
             joined_at: None,
             members: BTreeMap::new(),
+            muted: BTreeSet::new(),
+            unlisted: 0,
+            lists: 0,
             room_version: 0,
             sent: 0,
             loses_every: None,
@@ -336,26 +345,19 @@ impl Client {
             Message::Welcome(welcome) => {
                 assert!(self.welcome.is_none(), "welcomed twice");
                 self.room_version = welcome.room_version;
-                self.members =
-                    welcome.members.iter().map(|m| (m.sender_id, m.name.clone())).collect();
-                assert!(!self.members.contains_key(&welcome.sender_id), "told of itself");
+                self.unlisted = welcome.member_count;
+                if matches!(&self.opening, Opening::Hello(hello) if hello.muted) {
+                    self.muted.insert(welcome.sender_id);
+                }
                 self.welcome = Some(welcome);
                 self.joined_at = Some(now);
             }
-            Message::Members(rest) => {
-                self.members.extend(rest.members.into_iter().map(|m| (m.sender_id, m.name)));
+            Message::Members(part) => {
+                self.unlisted -= part.members.len() as u32;
+                self.lists += 1;
+                part.members.into_iter().for_each(|member| self.meet(member));
             }
-            Message::MemberJoined(joined) => {
-                self.advance(joined.room_version);
-                let member = joined.member.unwrap();
-                let before = self.members.insert(member.sender_id, member.name);
-                assert_eq!(before, None, "sender id given twice");
-            }
-            Message::MemberLeft(left) => {
-                self.advance(left.room_version);
-                assert!(self.members.remove(&left.sender_id).is_some(), "unknown member left");
-            }
-            Message::MemberMuted(muted) => self.advance(muted.room_version),
+            Message::RoomChanged(change) => self.update(change),
             Message::SenderFeedback(feedback) => self.feedback.push(feedback),
             Message::Ping(ping) => {
                 self.say(client_message::Message::Pong(Pong { number: ping.number }))
@@ -366,10 +368,38 @@ impl Client {
         }
     }
 
-    /// Membership changes come in order and without a gap.
-    fn advance(&mut self, version: u64) {
-        assert_eq!(version, self.room_version + 1, "client {}", self.number);
-        self.room_version = version;
+    /// Somebody else is in the room.
+    fn meet(&mut self, member: Member) {
+        assert_ne!(Some(member.sender_id as u16), self.sender_id(), "told of itself");
+        if member.muted {
+            self.muted.insert(member.sender_id);
+        }
+        let before = self.members.insert(member.sender_id, member.name);
+        assert_eq!(before, None, "sender id given twice");
+    }
+
+    /// Changes come in order and without a gap, and only what is new is told.
+    fn update(&mut self, change: RoomChanged) {
+        assert_eq!(self.unlisted, 0, "a change is told before the list is complete");
+        assert_eq!(change.room_version, self.room_version + 1, "client {}", self.number);
+        self.room_version = change.room_version;
+        for id in change.left {
+            assert!(self.members.remove(&id).is_some(), "unknown member left");
+            self.muted.remove(&id);
+        }
+        let own = self.sender_id().map(u32::from);
+        for member in change.joined {
+            if Some(member.sender_id) != own {
+                self.meet(member);
+            } else if member.muted {
+                // It may have muted before it was announced, or unmuted.
+                self.muted.insert(member.sender_id);
+            } else {
+                self.muted.remove(&member.sender_id);
+            }
+        }
+        assert!(change.muted.into_iter().all(|id| self.muted.insert(id)), "was muted already");
+        assert!(change.unmuted.iter().all(|id| self.muted.remove(id)), "was not muted");
     }
 
     fn hear(&mut self, now: Instant, frame: &[u8]) {

@@ -7,6 +7,7 @@
 mod auth;
 mod client;
 mod hostile;
+mod membership;
 mod random;
 mod rooms;
 mod vitals;

@@ -22,7 +22,7 @@ fn seeds(default: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Runs `call` for each seed and says which one failed.
-fn for_each_seed(default: u64, call: impl Fn(u64)) {
+pub(crate) fn for_each_seed(default: u64, call: impl Fn(u64)) {
     for seed in seeds(default) {
         if let Err(failure) = catch_unwind(AssertUnwindSafe(|| call(seed))) {
             eprintln!("seed {seed} failed; run it alone with WZP_SIM_SEED={seed}");

@@ -228,8 +228,14 @@ fn member_list_longer_than_a_message_comes_in_parts() {
     assert!(world.run_until(Duration::from_secs(5), |world| {
         world.clients.iter().all(|client| client.members.len() == 599)
     }));
-    let welcome = world.clients[599].welcome.as_ref().unwrap();
-    assert!(welcome.members.len() < 500 && welcome.member_count > 500, "{}", welcome.members.len());
+    let late = world.connect(0, Opening::Hello(hello(0, 600)));
+    assert!(
+        world.run_until(Duration::from_secs(1), |world| {
+            world.clients[late].members.len() == 600
+        })
+    );
+    assert_eq!(world.clients[late].welcome.as_ref().unwrap().member_count, 600);
+    assert_eq!(world.clients[late].lists, 2);
 }
 
 #[test]

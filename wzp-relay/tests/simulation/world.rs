@@ -95,6 +95,8 @@ pub(crate) struct World {
     counts: HashMap<SessionId, [u64; 4]>,
     /// Digest of every packet's time, direction and size: equal for equal runs.
     trace: DefaultHasher,
+    /// Packets that the relay has sent.
+    pub(crate) packets_sent: u64,
 }
 
 /// Ed25519, because its signatures have one length: packets of two runs with
@@ -157,6 +159,7 @@ impl World {
             flows: BTreeMap::new(),
             counts: HashMap::new(),
             trace: DefaultHasher::new(),
+            packets_sent: 0,
         }
     }
 
@@ -349,6 +352,7 @@ impl World {
 
     fn flush_shard(&mut self, index: usize, out: &mut Outgoing) {
         self.shards[index].flush(self.now, out);
+        self.packets_sent += out.packets().len() as u64;
         for packet in out.packets() {
             let (to, ecn) = (packet.destination, packet.ecn);
             self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {

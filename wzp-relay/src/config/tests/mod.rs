@@ -109,6 +109,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ("relay.state_dir = ''", "HOME"),
         ("relay.shards = 4000", "0 to"),
         ("forward.bundle_window = '1s'", "0s to 20ms"),
+        ("limits.membership_window = '10ms'", "50ms to 2s"),
         ("logging.max_size = 10", "1KiB"),
     ];
     for (text, expected) in cases {
