@@ -35,6 +35,17 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 /// relay keeps where it can count what it drops.
 const SEND_BUFFER: usize = 2 * MTU as usize;
 
+/// Packets that a client may receive without acknowledging at once: it does
+/// so with its next packet, or after its `max_ack_delay` of 25 ms (RFC 9000
+/// section 18.2). By default it is every second packet, and a listener in a
+/// large room would send as many as it hears talkers. Clients without the
+/// extension (draft-ietf-quic-ack-frequency) go on so.
+///
+/// Clients do not ask the same of relays: at 50 packets a second those 25 ms
+/// are over first, and a packet of the handshake that was lost would be
+/// missed later.
+pub const PACKETS_PER_ACK: u32 = 64;
+
 /// Control messages in flight to a client, in bytes: the longest message twice.
 const CLIENT_STREAM_WINDOW: u32 = 128 * 1024;
 
@@ -74,16 +85,6 @@ pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
     /// Control messages written and not yet acknowledged; the rest waits where
     /// it is limited by `limits.outbox_bytes`.
     const STREAM_SEND_WINDOW: u64 = 64 * 1024;
-    /// Packets that a client may receive without acknowledging at once: it does
-    /// so with its next packet, or after its `max_ack_delay` of 25 ms (RFC 9000
-    /// section 18.2). By default it is every second packet, and a listener in a
-    /// large room would send as many as it hears talkers. Clients without the
-    /// extension (draft-ietf-quic-ack-frequency) go on so.
-    ///
-    /// Clients do not ask the same of relays: at 50 packets a second those 25 ms
-    /// are over first, and a packet of the handshake that was lost would be
-    /// missed later.
-    const PACKETS_PER_ACK: u32 = 64;
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
     let mut config = common(idle_timeout);

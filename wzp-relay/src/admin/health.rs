@@ -107,7 +107,7 @@ fn totals(sources: &Sources) -> Totals {
         totals.forwarded += shard.media_packets_forwarded.get();
         totals.lost += LOST.map(|reason| shard.packets_dropped[reason].get()).iter().sum::<u64>();
         totals.udp_sent += shard.udp_packets_sent.get();
-        totals.udp_send_errors += shard.udp_send_errors.get();
+        totals.udp_send_errors += shard.udp_send_errors();
     }
     totals
 }

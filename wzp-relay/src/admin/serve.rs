@@ -81,6 +81,7 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
     let sockets = udp::bind(config.relay.listen, count)?;
     let steering = steering::start(&sockets, config.ebpf.mode != EbpfMode::Off);
+    let lanes = udp::open_lanes(&sockets, steering);
     udp::warn_of_small_buffers(&sockets);
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
@@ -93,8 +94,8 @@ pub async fn serve(Start { cli, config, log, trace }: Start) -> Result<()> {
     let authenticator = Arc::new(authenticator.context("[auth]")?);
     let (auth, requests) = queue(authenticator.stats());
     let shared = shared(&config, &identity, &authenticator, count, started);
-    let mut shards =
-        run::start(&shared, sockets, &flows, &auth, &audit).context("cannot start the shards")?;
+    let mut shards = run::start(&shared, sockets, lanes, &flows, &auth, &audit)
+        .context("cannot start the shards")?;
     tokio::spawn(authenticator.clone().serve(requests, shards.postboxes.clone()));
     let sources = Sources {
         shards: shards.stats.clone(),

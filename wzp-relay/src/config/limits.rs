@@ -28,7 +28,7 @@ const HELLO_BYTES: usize = control::MAX_ROOM_BYTES
 /// What a timer can keep and a person can wait for.
 const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));
 
-pub(super) const RANGES: [(&str, Range); 16] = [
+pub(super) const RANGES: [(&str, Range); 17] = [
     ("limits.sessions", Range::Number(1, 10_000_000)),
     ("limits.sessions_per_address", Range::Number(1, 10_000_000)),
     ("limits.handshakes", Range::Number(2, 10_000_000)),
@@ -45,6 +45,7 @@ pub(super) const RANGES: [(&str, Range); 16] = [
     ("limits.messages_per_second", Range::Number(2, 100_000)),
     ("limits.outbox_bytes", Range::Number(MAX_MESSAGE_BYTES as u64, u32::MAX as u64)),
     ("limits.send_buffer_bytes", Range::Number(2 * MAX_FRAME_BYTES as u64, u32::MAX as u64)),
+    ("limits.unsent_bytes", Range::Number(64 * 1024, u32::MAX as u64)),
 ];
 
 /// `[limits]`. The metric that counts when a limit bites is named at each.
@@ -109,6 +110,11 @@ pub struct Limits {
     /// Media waiting for one client, in bytes of memory; the oldest makes way
     /// (`wzp_relay_packets_dropped_total{reason="send_buffer"}`).
     pub send_buffer_bytes: u32,
+    /// Packets waiting in one shard because an interface or a neighbour takes no
+    /// more, in bytes of memory; of these `send_buffer_bytes` for one
+    /// destination. The oldest make way
+    /// (`wzp_relay_udp_packets_unsent_total{reason="crowded"}`).
+    pub unsent_bytes: u32,
 }
 
 impl Default for Limits {
@@ -132,6 +138,8 @@ impl Default for Limits {
             outbox_bytes: 256 * 1024,
             // 130 talkers' frames of one instant.
             send_buffer_bytes: 24 * 1024,
+            // 1,000 listeners' voice of 200 ms, after which it is of no use.
+            unsent_bytes: 8 * 1024 * 1024,
         }
     }
 }

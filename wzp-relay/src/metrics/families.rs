@@ -82,6 +82,11 @@ impl Scrape<'_> {
         single(self.total(of) as f64)
     }
 
+    /// UDP packets that the kernel did not take.
+    fn udp_send_errors(&self) -> u64 {
+        self.sources.shards.iter().map(|stats| stats.udp_send_errors()).sum()
+    }
+
     /// The same for each reason of a set.
     fn by_reason<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>) -> Vec<Series> {
         R::ALL
@@ -246,8 +251,35 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "wzp_relay_udp_send_errors_total",
-        "UDP packets that the kernel did not take",
-        |scrape| scrape.sum(|shard| &shard.udp_send_errors),
+        "UDP packets that the kernel did not take; wzp_relay_udp_packets_unsent_total tells why",
+        |scrape| single(scrape.udp_send_errors() as f64),
+    ),
+    counter(
+        "wzp_relay_udp_packets_unsent_total",
+        "UDP packets that never left, by reason: refused by the kernel, or dropped while they waited for a full send buffer",
+        |scrape| scrape.by_reason(|shard| &shard.udp_unsent),
+    )
+    .by(&["reason"]),
+    counter(
+        "wzp_relay_udp_packets_held_total",
+        "UDP packets that had to wait because a send buffer was full",
+        |scrape| scrape.sum(|shard| &shard.udp_packets_held),
+    ),
+    gauge(
+        "wzp_relay_udp_packets_waiting",
+        "UDP packets that wait because a send buffer is full",
+        |scrape| scrape.sum(|shard| &shard.udp_packets_waiting),
+    ),
+    gauge("wzp_relay_send_lanes", "Sockets that shards send by", |scrape| {
+        scrape.sum(|shard| &shard.send_lanes)
+    }),
+    gauge("wzp_relay_send_lanes_full", "Those whose send buffer is full", |scrape| {
+        scrape.sum(|shard| &shard.send_lanes_full)
+    }),
+    counter(
+        "wzp_relay_send_lane_full_seconds_total",
+        "For how long send buffers were full, all sockets together",
+        |scrape| single(scrape.total(|shard| &shard.send_lane_full_us) as f64 / 1e6),
     ),
     counter(
         "wzp_relay_udp_receive_drops_total",

@@ -76,6 +76,18 @@ reasons! {
 }
 
 reasons! {
+    /// Why a UDP packet was made and never left.
+    UnsentReason:
+    /// The kernel refused it: no route, a firewall, too long for the path.
+    Refused = "refused";
+    /// It waited for a full send buffer until it was of no use.
+    Stale = "stale";
+    /// It waited and made way for newer ones (`limits.send_buffer_bytes` for one
+    /// destination, `limits.unsent_bytes` for all).
+    Crowded = "crowded";
+}
+
+reasons! {
     /// Why a connection was refused before it began.
     RefuseReason:
     /// Above `limits.sessions_per_address`.

@@ -2,7 +2,7 @@
 
 use super::count::Count;
 use super::reason::{
-    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, SessionState,
+    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, SessionState, UnsentReason,
 };
 use super::turn::Turn;
 
@@ -45,8 +45,18 @@ pub struct ShardStats {
     pub udp_bytes_sent: Count,
     /// UDP packets made that carry media.
     pub udp_packets_with_media: Count,
-    /// UDP packets that the kernel did not take.
-    pub udp_send_errors: Count,
+    /// UDP packets that never left.
+    pub udp_unsent: PerReason<UnsentReason>,
+    /// UDP packets that had to wait because a send buffer was full.
+    pub udp_packets_held: Count,
+    /// Those that wait now.
+    pub udp_packets_waiting: Count,
+    /// Sockets to send by.
+    pub send_lanes: Count,
+    /// Those whose buffer is full.
+    pub send_lanes_full: Count,
+    /// For how long sockets were full, all together, in microseconds.
+    pub send_lane_full_us: Count,
     /// Packets to sessions in rooms that were not acknowledged in time
     /// (RFC 9002 section 6.1).
     pub session_packets_lost: Count,
@@ -57,4 +67,11 @@ pub struct ShardStats {
     pub misrouted_packets: Count,
     /// Whether the shard's thread gets on.
     pub turn: Turn,
+}
+
+impl ShardStats {
+    /// UDP packets that the kernel did not take, for whatever reason.
+    pub fn udp_send_errors(&self) -> u64 {
+        self.udp_unsent.iter().map(|(_, count)| count).sum()
+    }
 }

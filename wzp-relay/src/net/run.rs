@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use wzp_telemetry::audit::Audit;
 
 use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
-use super::send::send_all;
+use super::send::Egress;
+use super::socket::LANES;
 use crate::audit;
 use crate::auth::queue::AuthQueue;
 use crate::metrics::reason::DropReason;
@@ -51,13 +52,15 @@ pub struct Shards {
 }
 
 /// Starts one thread per socket; what becomes of flows is told to `flows`, and
-/// `auth` is asked who may join, and `audit` has what became of sessions.
+/// `auth` is asked who may join, and `audit` has what became of sessions. `lanes`
+/// are the shards' further sockets to send by.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
 pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
+    lanes: Vec<Vec<UdpSocket>>,
     flows: &Sender<FlowEvent>,
     auth: &AuthQueue,
     audit: &Audit,
@@ -66,7 +69,8 @@ pub fn start(
     let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
     let (ending, ended) = mpsc::unbounded_channel();
     let mut shards = Shards { postboxes, stats: Vec::new(), threads: Vec::new(), ended };
-    for (index, (socket, mailbox)) in sockets.into_iter().zip(mailboxes).enumerate() {
+    let parts = sockets.into_iter().zip(lanes).zip(mailboxes);
+    for (index, ((socket, lanes), mailbox)) in parts.enumerate() {
         let shard = Shard::new(index, shared.clone(), rand::random(), Instant::now());
         shards.stats.push(shard.stats().clone());
         let ending = Ending(ending.clone());
@@ -76,6 +80,7 @@ pub fn start(
         let size = MAX_PACKET * state.gro_segments();
         let worker = Worker {
             stats: shard.stats().clone(),
+            egress: Egress::new(lanes, shard.stats().clone()),
             shard,
             socket,
             state,
@@ -132,6 +137,7 @@ struct Worker {
     stats: Arc<ShardStats>,
     socket: UdpSocket,
     state: UdpSocketState,
+    egress: Egress,
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
     flows: Sender<FlowEvent>,
@@ -174,10 +180,7 @@ impl Worker {
             found = mail.max(self.receive(began));
             self.shard.handle_timeouts(began);
             self.shard.flush(began, &mut self.out);
-            let sent = send_all(&self.socket, self.out.packets());
-            self.stats.udp_packets_sent.add(sent.packets);
-            self.stats.udp_bytes_sent.add(sent.bytes);
-            self.stats.udp_send_errors.add(self.out.packets().len() as u64 - sent.packets);
+            self.egress.send(&self.socket, self.out.packets(), self.shard.limits(), began);
             self.out.clear();
             self.deliver_mail();
             for event in self.shard.take_flow_events() {
@@ -204,8 +207,11 @@ impl Worker {
     /// When the last one found something, first until the pause since it began
     /// is over, whatever comes: one turn for many packets saves system calls and
     /// wakes. After a quiet time the first packet is taken at once.
-    fn wait(&self, began: Instant, found: Found) {
+    fn wait(&mut self, began: Instant, found: Found) {
         match found {
+            Found::TooMuch if self.egress.is_blocked() => {
+                return self.wait_for(Some(Duration::ZERO));
+            }
             Found::TooMuch => return,
             Found::Something => {
                 let rest = self.pause.saturating_sub(began.elapsed());
@@ -215,17 +221,35 @@ impl Worker {
             }
             Found::Nothing => {}
         }
-        let timeout = self.shard.next_timeout();
-        let timeout = timeout.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = [self.shard.next_timeout(), self.egress.next_timeout()];
+        let timeout = timeout.into_iter().flatten().min();
+        self.wait_for(timeout.map(|at| at.saturating_duration_since(Instant::now())));
+    }
+
+    /// Waits so long for packets, mail, or room in a send buffer that was full.
+    fn wait_for(&mut self, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
-        ];
+        let full = self.egress.full().count();
+        let mut fds: [_; 2 + LANES] = {
+            let mut lanes = self.egress.full().map(|(_, socket)| socket.unwrap_or(&self.socket));
+            array::from_fn(|place| match place {
+                0 => PollFd::new(&self.socket, PollFlags::IN),
+                1 => PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
+                _ => PollFd::new(lanes.next().unwrap_or(&self.socket), PollFlags::OUT),
+            })
+        };
         // An error is a signal: the loop goes round once for nothing.
-        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = poll(&mut fds[..2 + full], timeout.as_ref());
         if fds[1].revents().contains(PollFlags::IN) {
             self.mailbox.rest();
+        }
+        let has_room = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::OUT);
+        let lanes = self.egress.full().zip(&fds[2..]);
+        // Allocates nothing while none is full.
+        let opened: Vec<_> =
+            lanes.filter(|(_, fd)| has_room(fd)).map(|((lane, _), _)| lane).collect();
+        for lane in opened {
+            self.egress.open(lane, Instant::now());
         }
     }
 

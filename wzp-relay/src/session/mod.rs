@@ -4,6 +4,7 @@
 pub mod admission;
 pub(crate) mod backlog;
 mod bundle;
+mod delivery;
 pub mod feedback;
 mod loss;
 mod meter;
@@ -36,6 +37,7 @@ use crate::room::{RoomId, SessionId};
 use admission::Permit;
 use backlog::Backlog;
 use bundle::Bundle;
+use delivery::Delivery;
 use feedback::{Feedback, Hearing};
 use meter::Meter;
 use outbox::{Outbox, Overflow};
@@ -127,6 +129,7 @@ pub(crate) struct Session {
     pub(crate) permit: Permit,
     pub(crate) backlog: Backlog,
     pub(crate) bundle: Bundle,
+    pub(crate) delivery: Delivery,
     /// When it last sent a frame that was forwarded.
     pub(crate) spoke: Option<Instant>,
     /// What QUIC said of a handshake that failed. The peer may have chosen the words.
@@ -186,6 +189,7 @@ impl Session {
         Self {
             id,
             send_buffer: connection.datagrams().send_buffer_space(),
+            delivery: Delivery::new(&connection),
             connection,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
             began: now,

@@ -54,7 +54,7 @@ use event::SessionEvent;
 use flow::FlowEvent;
 use life::Life;
 use mail::{Mail, Packet};
-pub use outgoing::{OutPacket, Outgoing};
+pub use outgoing::{OutPacket, Outgoing, Standing};
 use timers::Timers;
 
 /// At most so often does a shard tell a client of an earlier process that its
@@ -172,6 +172,11 @@ impl Shard {
     /// This shard's number.
     pub fn index(&self) -> ShardIndex {
         self.index
+    }
+
+    /// What a peer may do, as last set.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// What this shard counts.

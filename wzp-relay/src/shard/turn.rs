@@ -63,15 +63,21 @@ impl Shard {
         session.is_touched = false;
         session.bundle.clear();
         let is_joined = session.seat().is_some();
+        let standing = session.delivery.standing(self.now, &session.connection);
         let mut outcome = Outcome::default();
         loop {
             // Topped up before every packet, so that each leaves full.
             outcome += session.backlog.drain_into(&mut session.connection);
             let space = session.connection.datagrams().send_buffer_space();
-            let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
+            let connection = &mut session.connection;
+            let size =
+                out.write_to(standing, |buffer| connection.poll_transmit(self.now, 1, buffer));
             let Some(size) = size else { break };
             let space_after = session.connection.datagrams().send_buffer_space();
-            self.stats.udp_packets_with_media.add((space_after > space).into());
+            if space_after > space {
+                self.stats.udp_packets_with_media.add(1);
+                session.delivery.sent(self.now);
+            }
             // All that was pending is in a packet that is not full, but for what
             // comes in packets of its own during a handshake or at the end.
             let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;

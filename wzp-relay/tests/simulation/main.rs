@@ -9,5 +9,6 @@ mod client;
 mod hostile;
 mod random;
 mod rooms;
+mod standing;
 mod vitals;
 mod world;

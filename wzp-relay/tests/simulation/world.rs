@@ -26,7 +26,7 @@ use wzp_relay::session::admission::{Admission, Population};
 use wzp_relay::shard::event::SessionEvent;
 use wzp_relay::shard::flow::FlowEvent;
 use wzp_relay::shard::mail::{Mail, Packet};
-use wzp_relay::shard::{Outgoing, Shard, Shared};
+use wzp_relay::shard::{Outgoing, Shard, Shared, Standing};
 use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::parameters;
 
@@ -91,6 +91,8 @@ pub(crate) struct World {
     /// Flows that are open, as whoever counts in the kernel is told, with the
     /// peer's address.
     flows: BTreeMap<SessionId, SocketAddr>,
+    /// How each receiver stood, with each packet to it.
+    pub(crate) standings: HashMap<SocketAddr, Vec<Standing>>,
     /// What the relay last said of each session: counts that may only grow.
     counts: HashMap<SessionId, [u64; 4]>,
     /// Digest of every packet's time, direction and size: equal for equal runs.
@@ -155,6 +157,7 @@ impl World {
             client_wakes: Vec::new(),
             next_port: 1024,
             flows: BTreeMap::new(),
+            standings: HashMap::new(),
             counts: HashMap::new(),
             trace: DefaultHasher::new(),
         }
@@ -193,6 +196,15 @@ impl World {
     pub(crate) fn move_to(&mut self, client: usize, host: IpAddr) {
         self.by_address.remove(&self.clients[client].address);
         self.clients[client].address = self.fresh_port(host, client);
+    }
+
+    /// From now on nothing that the relay sends arrives at a client, or all again.
+    pub(crate) fn deafen(&mut self, client: usize, deaf: bool) {
+        let address = self.clients[client].address;
+        match deaf {
+            true => self.by_address.remove(&address),
+            false => self.by_address.insert(address, client),
+        };
     }
 
     fn fresh_port(&mut self, host: IpAddr, client: usize) -> SocketAddr {
@@ -351,6 +363,7 @@ impl World {
         self.shards[index].flush(self.now, out);
         for packet in out.packets() {
             let (to, ecn) = (packet.destination, packet.ecn);
+            self.standings.entry(to).or_default().push(packet.standing);
             self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {
                 to,
                 ecn,
