@@ -30,6 +30,8 @@ import wzp_protocol as wzp
 
 FRAME_SECONDS = 0.02
 KEEP_ALIVE_SECONDS = 12
+# The relay hears of those of whom a frame came in this time.
+HEARD_LATELY_SECONDS = 5
 AMPLITUDE = 0.25
 # A draining relay should see a participant leave, not one it has to close.
 BEFORE_DEADLINE_SECONDS = 1
@@ -51,6 +53,7 @@ class Client(QuicConnectionProtocol):
         self.options = None
         self.stream = None
         self.deframer = wzp.Deframer()
+        self.sender_id = None
         self.joined = asyncio.get_running_loop().create_future()
         self.ended = asyncio.get_running_loop().create_future()
         self.members = {}
@@ -95,27 +98,32 @@ class Client(QuicConnectionProtocol):
 
     def on_message(self, kind, body):
         if kind == wzp.WELCOME:
-            fields = wzp.decode(body)
-            self.members.update(wzp.member(value) for number, value in fields if number == 3)
-            self.joined.set_result(dict(fields)[2])
+            self.sender_id = dict(wzp.decode(body))[2]
+            self.joined.set_result(self.sender_id)
         elif kind == wzp.MEMBERS:
             self.members.update(wzp.member(value) for number, value in wzp.decode(body) if number == 1)
-        elif kind == wzp.MEMBER_JOINED:
-            self.members.update([wzp.member(dict(wzp.decode(body))[2])])
-        elif kind == wzp.MEMBER_LEFT:
-            # The number may be given to somebody else.
-            sender_id = dict(wzp.decode(body))[2]
-            self.members.pop(sender_id, None)
-            if sender_id in self.talkers:
-                self.gone.append(self.talkers.pop(sender_id))
+        elif kind == wzp.ROOM_CHANGED:
+            left, joined = wzp.room_changed(body)
+            for sender_id in left:
+                self.forget(sender_id)
+            # This client is one of them once.
+            self.members.update(member for member in joined if member[0] != self.sender_id)
         elif kind == wzp.PING:
             self.send_control(wzp.pong(dict(wzp.decode(body)).get(1, 0)))
+        elif kind == wzp.NOTICE:
+            warn("the relay says: " + dict(wzp.decode(body)).get(2, b"").decode())
         elif kind == wzp.DRAINING:
             self.on_draining(dict(wzp.decode(body)).get(1, 0) / 1000)
         elif kind == wzp.RESUMED:
             self.stay()
             warn("the relay goes on; there is no need to leave it")
         self.changed.set()
+
+    def forget(self, sender_id):
+        """The number may be given to somebody else."""
+        self.members.pop(sender_id, None)
+        if sender_id in self.talkers:
+            self.gone.append(self.talkers.pop(sender_id))
 
     def on_draining(self, seconds):
         """Calls may go on until then. A later Draining replaces the one before."""
@@ -138,7 +146,7 @@ class Client(QuicConnectionProtocol):
         sender_id, sequence, payload = parsed
         if sender_id not in self.talkers:
             self.talkers[sender_id] = Talker(sender_id, self.members.get(sender_id, ""))
-        self.talkers[sender_id].hear(sequence, payload)
+        self.talkers[sender_id].hear(sequence, payload, asyncio.get_running_loop().time())
 
     async def wait_for_members(self, number):
         while len(self.members) < number:
@@ -166,8 +174,12 @@ class Client(QuicConnectionProtocol):
         """Tells the relay how others are heard, and that this client lives."""
         for second in itertools.count(1):
             await asyncio.sleep(1)
-            if self.talkers:
-                frames = [(t.sender_id, t.frames) for t in self.talkers.values()]
+            earliest = asyncio.get_running_loop().time() - HEARD_LATELY_SECONDS
+            lately = [t for t in self.talkers.values() if t.latest > earliest]
+            if lately:
+                # The latest, if there are more than a report may speak of.
+                lately.sort(key=lambda talker: talker.latest, reverse=True)
+                frames = [(t.sender_id, t.frames) for t in lately[: wzp.MAX_REPORT_SOURCES]]
                 sources = [(id, f.expected, f.lost) for id, f in frames]
                 self.send_control(wzp.receiver_report(sources))
             if second % KEEP_ALIVE_SECONDS == 0:
@@ -185,8 +197,10 @@ class Talker:
         self.frames = wzp.Sequence()
         self.decoder = opus.Decoder()
         self.samples = []
+        self.latest = 0.0
 
-    def hear(self, sequence, payload):
+    def hear(self, sequence, payload, now):
+        self.latest = now
         self.frames.count(sequence)
         self.samples += self.decoder.decode(payload)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 ALPN = "wzp/2"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_PREFIX_BYTES = 3
+MAX_REPORT_SOURCES = 300
 
 # Fields of ClientMessage and RelayMessage.
 HELLO, RECEIVER_REPORT, PONG = 1, 2, 4
-WELCOME, MEMBER_JOINED, MEMBER_LEFT, PING, DRAINING, MEMBERS, RESUMED = 1, 2, 3, 6, 7, 9, 10
+WELCOME, MEMBERS, ROOM_CHANGED, RESUMED, PING, DRAINING, NOTICE = 1, 2, 3, 4, 6, 7, 8
 
 ROLE_PARTICIPANT = 1
 
@@ -110,6 +111,24 @@ def member(body):
     """Sender id and name."""
     fields = dict(decode(body))
     return fields[1], fields.get(2, b"").decode()
+
+
+def repeated_ints(value):
+    """A repeated number's values, which come one by one or packed."""
+    if isinstance(value, int):
+        return [value]
+    numbers, at = [], 0
+    while at < len(value):
+        number, at = checked(read_varint(value, at))
+        numbers.append(number)
+    return numbers
+
+
+def room_changed(body):
+    """Sender ids of those who left, and those who joined as by `member`."""
+    fields = decode(body)
+    left = [id for number, value in fields if number == 2 for id in repeated_ints(value)]
+    return left, [member(value) for number, value in fields if number == 3]
 
 
 @dataclass

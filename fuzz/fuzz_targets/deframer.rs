@@ -18,16 +18,29 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     from_relay(limit, chunk, stream);
 });
 
+/// As a relay reads it: never more than the message that has begun needs.
 fn from_client(limit: usize, chunk: usize, stream: &[u8]) {
     let mut deframer = Deframer::new(limit);
-    for bytes in stream.chunks(chunk) {
-        deframer.push(bytes);
-        loop {
-            match deframer.decode::<ClientMessage>() {
-                Ok(Some(message)) => check_client(message),
-                Ok(None) => break,
-                Err(error) => return check_error(&error, limit),
+    let mut rest = stream;
+    let mut held = 0;
+    while !rest.is_empty() {
+        let missing = match deframer.missing() {
+            Ok(missing) => missing,
+            Err(error) => return check_error(&error, limit),
+        };
+        assert!(missing > 0, "a whole message was left");
+        let (now, later) = rest.split_at(missing.min(chunk).min(rest.len()));
+        held += now.len();
+        assert!(held <= limit + 3, "more than a message and its length");
+        deframer.push(now);
+        rest = later;
+        match deframer.decode::<ClientMessage>() {
+            Ok(Some(message)) => {
+                held = 0;
+                check_client(message);
             }
+            Ok(None) => {}
+            Err(error) => return check_error(&error, limit),
         }
     }
 }

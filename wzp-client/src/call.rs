@@ -9,22 +9,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Grant, Hello, MemberJoined, MemberLeft, MemberMuted, Notice, Pong, Role,
-    SenderFeedback, client_message, notice, relay_message, sender_id,
+    Draining, Grant, Hello, Notice, Pong, Role, SenderFeedback, client_message, notice,
+    relay_message, sender_id,
 };
 use wzp_transport::join::{self, ControlReceiver, Ended, JoinError, Joined};
 
 use crate::capture::Voice;
 use crate::cli::Options;
 use crate::exit::{Exit, Failure};
-use crate::members::{Impossible, Members, describe};
+use crate::members::{Event, Impossible, Members, describe};
 use crate::outbox::Outbox;
 use crate::playout::{Outputs, Playout};
 use crate::progress::Progress;
 use crate::sending::Sending;
 use crate::signals::Signals;
 use crate::summary::{End, Feedback, Summary, thousandths};
-use crate::terminal::{Terminal, printable};
+use crate::terminal::Terminal;
 
 /// Names this program in the relay's log.
 pub(crate) const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
@@ -64,7 +64,7 @@ pub(crate) async fn run(options: &Options, terminal: Terminal) -> Result<(), Fai
     let outcome = outcome.and_then(|end| written.map(|()| end));
     let summary = call.summary(took, &outcome);
     if options.json {
-        terminal.result(summary.json());
+        terminal.json(&summary);
     } else if !options.quiet {
         terminal.result(summary);
     }
@@ -110,7 +110,7 @@ fn check(session: &Joined) -> Result<(u16, Members), Impossible> {
     }
     let given = session.welcome.sender_id;
     let own = sender_id(given).ok_or_else(|| format!("a Welcome with sender id {given}"))?;
-    Ok((own, Members::new(&session.welcome)?))
+    Ok((own, Members::new(own, &session.members)?))
 }
 
 /// Tells a relay that broke the protocol how, and closes.
@@ -346,41 +346,37 @@ impl<'a> Call<'a> {
             Message::Ping(ping) => {
                 self.outbox.send(client_message::Message::Pong(Pong { number: ping.number }));
             }
-            Message::Members(rest) => self.members.extend(&rest.members)?,
-            Message::MemberJoined(joined) => self.member_joined(joined)?,
-            Message::MemberLeft(left) => self.member_left(&left),
-            Message::MemberMuted(muted) => self.member_muted(&muted),
+            Message::RoomChanged(change) => {
+                self.members.change(change)?.into_iter().for_each(|event| self.tell(event));
+                self.begin_if_complete();
+            }
             Message::SenderFeedback(feedback) => self.heard_of(&feedback),
             Message::Draining(draining) => self.draining(draining),
             Message::Resumed(_) => self.resumed(),
             Message::Notice(notice) => self.notice(&notice),
             Message::Welcome(_) => return Err("a second Welcome".to_owned()),
+            Message::Members(_) => return Err("a second member list".to_owned()),
         }
         Ok(())
     }
 
-    fn member_joined(&mut self, joined: MemberJoined) -> Result<(), Impossible> {
-        if let Some(id) = self.members.joined(joined)? {
-            self.playout.joined(id);
-            let who = describe(id, self.members.name(id));
-            self.terminal.event(format_args!("{who} joined"));
-            self.begin_if_complete();
-        }
-        Ok(())
-    }
-
-    fn member_left(&mut self, left: &MemberLeft) {
-        if let Some((id, member)) = self.members.left(left) {
-            self.playout.left(id, &member);
-            self.terminal.event(format_args!("{} left", describe(id, &member.name)));
-        }
-    }
-
-    fn member_muted(&mut self, muted: &MemberMuted) {
-        if let Some(id) = self.members.muted(muted) {
-            let who = describe(id, self.members.name(id));
-            let state = if muted.muted { "is muted" } else { "is no longer muted" };
-            self.terminal.event(format_args!("{who} {state}"));
+    /// Shows what became of another member.
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Joined(id) => {
+                self.playout.joined(id);
+                let who = describe(id, self.members.name(id));
+                self.terminal.event(format_args!("{who} joined"));
+            }
+            Event::Left(id, member) => {
+                self.playout.left(id, &member);
+                self.terminal.event(format_args!("{} left", describe(id, &member.name)));
+            }
+            Event::Muted(id, muted) => {
+                let who = describe(id, self.members.name(id));
+                let state = if muted { "is muted" } else { "is no longer muted" };
+                self.terminal.event(format_args!("{who} {state}"));
+            }
         }
     }
 
@@ -412,12 +408,15 @@ impl<'a> Call<'a> {
     /// A relay repeats itself once a second while it drops something; people
     /// are told the first time.
     fn notice(&mut self, notice: &Notice) {
-        let text = printable(&notice.text);
+        let mut text = notice.text.clone();
+        if notice.dropped > 0 {
+            text += &format!(" ({} dropped)", notice.dropped);
+        }
         if self.noticed.contains(&notice.code()) {
-            return info!("the relay says again: {text} ({} dropped)", notice.dropped);
+            return info!("the relay says again: {text}");
         }
         self.noticed.push(notice.code());
-        self.terminal.warning(format_args!("the relay says: {text} ({} dropped)", notice.dropped));
+        self.terminal.warning(format_args!("the relay says: {text}"));
     }
 
     fn summary(&self, took: Duration, outcome: &Result<End, Failure>) -> Summary {

@@ -10,6 +10,7 @@ use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room, check_token};
 use wzp_transport::address::RelayAddress;
 use wzp_transport::identity::Fingerprint;
 use wzp_transport::trust::Trust;
+use wzp_untrusted::file;
 
 use crate::exit::{Exit, Failure};
 use crate::load::LoadOptions;
@@ -86,7 +87,8 @@ impl TokenOptions {
             return Ok(self.token.clone().unwrap_or_default());
         };
         let failure = |reason: String| Failure::Token { path: path.clone(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+        let text = file::read_text(path, file::KEY_BYTES);
+        let text = text.map_err(|error| failure(error.to_string()))?;
         token(text.trim()).map_err(|error| failure(error.to_string()))
     }
 }

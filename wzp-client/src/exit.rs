@@ -31,7 +31,7 @@ macro_rules! exits {
 }
 
 exits! {
-    Done = 0, "done what was asked, or ended by SIGINT or SIGTERM";
+    Done = 0, "done what was asked, or ended by SIGINT, SIGTERM or SIGHUP";
     Usage = 2, "wrong usage";
     Connect = 3, "cannot connect: unknown host, no answer, connection refused";
     Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";

@@ -32,6 +32,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
+use wzp_untrusted::text;
 
 use crate::cli::{Cli, Options};
 use crate::exit::{Exit, Failure};
@@ -100,9 +103,18 @@ fn start_logs(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // One line each, whatever the relay says.
+    let fields = debug_fn(|line, field, value| {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => write!(line, "{}", text::line(&value)),
+            name => write!(line, "{name}={}", text::line(&value)),
+        }
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        .fmt_fields(fields.delimited(" "))
         .with_writer(|| Stderr)
         .init();
 }

@@ -2,34 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use wzp_proto::control::{
-    MAX_NAME_BYTES, Member, MemberJoined, MemberLeft, MemberMuted, Welcome, sender_id,
-};
-
-use crate::terminal::printable;
+use wzp_proto::control::{MAX_NAME_BYTES, Member, RoomChanged, sender_id};
+use wzp_untrusted::text;
 
 /// The other members, by sender id.
 #[derive(Debug)]
 pub(crate) struct Members {
-    /// What Welcome already took into account.
-    welcome_version: u64,
+    /// This client's, which the relay speaks of as of any other.
+    own_id: u16,
     present: BTreeMap<u16, Member>,
 }
 
 /// The relay described a member that cannot be. The text is for a protocol error.
 pub(crate) type Impossible = String;
 
+/// What became of another member.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Event {
+    /// It left.
+    Left(u16, Member),
+    /// It came.
+    Joined(u16),
+    /// It was muted, or is so no longer.
+    Muted(u16, bool),
+}
+
 impl Members {
     /// Those who were there before.
-    pub(crate) fn new(welcome: &Welcome) -> Result<Self, Impossible> {
-        let mut members = Self { welcome_version: welcome.room_version, present: BTreeMap::new() };
-        members.extend(&welcome.members)?;
+    pub(crate) fn new(own_id: u16, listed: &[Member]) -> Result<Self, Impossible> {
+        let mut members = Self { own_id, present: BTreeMap::new() };
+        for member in listed {
+            members.insert(member.clone())?;
+        }
         Ok(members)
-    }
-
-    /// A further part of those who were there before.
-    pub(crate) fn extend(&mut self, part: &[Member]) -> Result<(), Impossible> {
-        part.iter().try_for_each(|member| self.insert(member.clone()).map(|_| ()))
     }
 
     /// How many others there are.
@@ -47,43 +52,48 @@ impl Members {
         self.present.get(&id).map_or("", |member| &member.name)
     }
 
-    /// Somebody came; `None` if that was known from Welcome.
-    pub(crate) fn joined(&mut self, message: MemberJoined) -> Result<Option<u16>, Impossible> {
-        if message.room_version <= self.welcome_version {
-            return Ok(None);
+    /// Takes a change over; what is new in it, in the order of the protocol.
+    pub(crate) fn change(&mut self, change: RoomChanged) -> Result<Vec<Event>, Impossible> {
+        let RoomChanged { left, joined, muted, unmuted, .. } = change;
+        let mut events = Vec::new();
+        for id in left {
+            let gone = sender_id(id).and_then(|id| self.present.remove_entry(&id));
+            events.extend(gone.map(|(id, member)| Event::Left(id, member)));
         }
-        self.insert(message.member.unwrap_or_default()).map(Some)
+        for member in joined {
+            events.extend(self.insert(member)?.map(Event::Joined));
+        }
+        for (ids, muted) in [(muted, true), (unmuted, false)] {
+            events.extend(ids.into_iter().filter_map(|id| self.mute(id, muted)));
+        }
+        Ok(events)
     }
 
-    /// Somebody left; `None` if that was known.
-    pub(crate) fn left(&mut self, message: &MemberLeft) -> Option<(u16, Member)> {
-        if message.room_version <= self.welcome_version {
-            return None;
-        }
-        sender_id(message.sender_id).and_then(|id| self.present.remove_entry(&id))
-    }
-
-    /// Somebody changed between muted and not; `None` if that was known.
-    pub(crate) fn muted(&mut self, message: &MemberMuted) -> Option<u16> {
-        let id = sender_id(message.sender_id)?;
+    fn mute(&mut self, id: u32, muted: bool) -> Option<Event> {
+        let id = sender_id(id)?;
         let member = self.present.get_mut(&id)?;
-        (std::mem::replace(&mut member.muted, message.muted) != message.muted).then_some(id)
+        let before = std::mem::replace(&mut member.muted, muted);
+        (before != muted).then_some(Event::Muted(id, muted))
     }
 
-    fn insert(&mut self, member: Member) -> Result<u16, Impossible> {
+    /// The sender id, unless it is this client's own.
+    fn insert(&mut self, member: Member) -> Result<Option<u16>, Impossible> {
         let id = sender_id(member.sender_id)
             .ok_or_else(|| format!("a member with sender id {}", member.sender_id))?;
         if member.name.len() > MAX_NAME_BYTES {
             return Err(format!("a member's name of {} bytes", member.name.len()));
         }
+        if id == self.own_id {
+            return Ok(None);
+        }
         self.present.insert(id, member);
-        Ok(id)
+        Ok(Some(id))
     }
 }
 
 /// A member as people read it: the name, and the number that makes it unique.
 pub(crate) fn describe(id: u16, name: &str) -> String {
-    if name.is_empty() { format!("member {id}") } else { format!("{} ({id})", printable(name)) }
+    if name.is_empty() { format!("member {id}") } else { format!("{} ({id})", text::name(name)) }
 }
 
 #[cfg(test)]
@@ -95,44 +105,73 @@ mod tests {
     }
 
     fn room() -> Members {
-        let welcome = Welcome {
-            members: vec![member(1, "Ann"), member(2, "")],
-            room_version: 5,
-            ..Welcome::default()
-        };
-        Members::new(&welcome).unwrap()
+        Members::new(7, &[member(1, "Ann"), member(2, "")]).unwrap()
     }
 
     #[test]
-    fn changes_are_applied_once_and_in_order() {
+    fn changes_are_applied_in_order_and_what_is_new_is_told() {
+        let ann = || Event::Left(1, member(1, "Ann"));
+        let none = RoomChanged::default;
+        let cases = [
+            (
+                "another joins",
+                RoomChanged { joined: vec![member(3, "Bob")], ..none() },
+                vec![Event::Joined(3)],
+            ),
+            (
+                "itself",
+                RoomChanged { joined: vec![member(7, "I")], muted: vec![7], ..none() },
+                vec![],
+            ),
+            ("another leaves", RoomChanged { left: vec![1], ..none() }, vec![ann()]),
+            (
+                "who is not here",
+                RoomChanged { left: vec![9, 0], muted: vec![9, 70_000], ..none() },
+                { vec![] },
+            ),
+            (
+                "muted twice, and not muted",
+                RoomChanged { muted: vec![2, 2], unmuted: vec![1], ..none() },
+                vec![Event::Muted(2, true)],
+            ),
+            (
+                "all at once",
+                RoomChanged {
+                    room_version: 6,
+                    left: vec![1],
+                    joined: vec![member(3, "Bob"), member(1, "Eve")],
+                    muted: vec![3],
+                    unmuted: vec![3],
+                },
+                vec![ann(), Event::Joined(3), Event::Joined(1), Event::Muted(3, true), {
+                    Event::Muted(3, false)
+                }],
+            ),
+        ];
+        for (name, change, expected) in cases {
+            assert_eq!(room().change(change), Ok(expected), "{name}");
+        }
         let mut room = room();
-        let joined =
-            |room_version, id| MemberJoined { room_version, member: Some(member(id, "Bob")) };
-        assert_eq!(room.joined(joined(5, 9)), Ok(None), "older than Welcome");
-        assert_eq!(room.joined(joined(6, 3)), Ok(Some(3)));
-        assert_eq!((room.count(), room.name(3)), (3, "Bob"));
+        room.change(RoomChanged { joined: vec![member(3, "Bob")], left: vec![1], ..none() })
+            .unwrap();
+        assert_eq!((room.count(), room.name(3)), (2, "Bob"));
+        assert_eq!(room.iter().collect::<Vec<_>>(), [(2, ""), (3, "Bob")]);
+    }
 
-        let muted = |room_version, sender_id| MemberMuted { room_version, sender_id, muted: true };
-        assert_eq!(room.muted(&muted(7, 3)), Some(3));
-        assert_eq!(room.muted(&muted(8, 3)), None, "already muted");
-        assert_eq!(room.muted(&muted(9, 77)), None, "not here");
-
-        let left = |room_version, sender_id| MemberLeft { room_version, sender_id };
-        assert_eq!(room.left(&left(4, 1)), None, "older than Welcome");
-        assert!(room.left(&left(10, 3)).is_some());
-        assert_eq!(room.iter().collect::<Vec<_>>(), [(1, "Ann"), (2, "")]);
-        assert_eq!(room.left(&left(11, 3)), None, "already gone");
+    #[test]
+    fn names_are_shown_and_not_obeyed() {
+        assert_eq!(describe(7, "Zoë\u{202e}\u{1b}[2J\n"), r"Zoë\u{202e}\u{1b}[2J\u{a} (7)");
+        assert_eq!(describe(7, ""), "member 7");
     }
 
     #[test]
     fn members_that_cannot_be_are_refused() {
         let cases = [member(0, "x"), member(65_536, "x"), member(4, &"n".repeat(129))];
         for impossible in cases {
-            let message = MemberJoined { room_version: 6, member: Some(impossible.clone()) };
-            assert!(room().joined(message).is_err(), "{impossible:?}");
-            let welcome = Welcome { members: vec![impossible], ..Welcome::default() };
-            assert!(Members::new(&welcome).is_err());
+            let joined = vec![impossible.clone()];
+            let change = RoomChanged { joined, ..RoomChanged::default() };
+            assert!(room().change(change).is_err(), "{impossible:?}");
+            assert!(Members::new(7, &[impossible]).is_err());
         }
-        assert!(room().joined(MemberJoined { room_version: 6, member: None }).is_err());
     }
 }

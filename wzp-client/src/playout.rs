@@ -1,8 +1,9 @@
 //! The voices on their way in: every talker is decoded on its own, and every
 //! 20 ms all of them are mixed and given to the recording and the loudspeaker.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
@@ -23,6 +24,9 @@ use crate::summary::Talker;
 /// Talkers that have left and are still in the summary. A client that listens
 /// for months to a busy room forgets the oldest.
 const MAX_FORMER_TALKERS: usize = 1000;
+
+/// The relay hears of those of whom a frame came in this time.
+const HEARD_LATELY: Duration = Duration::from_secs(5);
 
 /// Where the mix goes. With neither of them it is made for its figures only.
 pub(crate) struct Outputs {
@@ -74,6 +78,8 @@ pub(crate) struct Playout {
     own_id: u16,
     /// Frames of these have lost their way: their senders have left the room.
     departed: BTreeSet<u16>,
+    /// Talkers who have been silent for so long that they made way for others.
+    silent: BTreeMap<u16, Talker>,
     former: VecDeque<Talker>,
     received: u64,
     /// Frames received when the last report was made.
@@ -81,7 +87,7 @@ pub(crate) struct Playout {
 }
 
 impl Playout {
-    /// Hears up to `room_members` talkers from now on, never `own_id`.
+    /// Hears up to `room_members` talkers at a time from now on, never `own_id`.
     pub(crate) fn new(outputs: Outputs, room_members: u32, own_id: u16) -> Self {
         let started = Instant::now();
         // A relay that names no limit does not make this one unlimited.
@@ -96,6 +102,7 @@ impl Playout {
             pace: Pace::new(started),
             own_id,
             departed: BTreeSet::new(),
+            silent: BTreeMap::new(),
             former: VecDeque::new(),
             received: 0,
             reported: 0,
@@ -131,9 +138,24 @@ impl Playout {
             return debug!("a frame of sender {id}, who is not in the room, is ignored");
         }
         match self.listener.receive(self.started.elapsed(), &header, payload) {
-            Ok(()) => self.received += 1,
+            Ok(made_way) => {
+                self.received += 1;
+                if let Some(stats) = made_way {
+                    let talker = self.whole(&stats);
+                    self.silent.insert(stats.sender_id, talker);
+                }
+            }
             Err(error) => debug!("{error}"),
         }
+    }
+
+    /// Figures of a talker from the first time it was heard.
+    fn whole(&self, stats: &SourceStats) -> Talker {
+        let mut talker = Talker::new(stats);
+        if let Some(earlier) = self.silent.get(&stats.sender_id) {
+            talker.continues(earlier);
+        }
+        talker
     }
 
     /// A member with that number came.
@@ -144,11 +166,14 @@ impl Playout {
     /// A member left: keeps its figures, plays what it said to the end.
     pub(crate) fn left(&mut self, id: u16, member: &Member) {
         let now = self.started.elapsed();
-        if let Some(stats) = self.listener.stats(now).find(|stats| stats.sender_id == id) {
+        let heard = self.listener.stats(now).find(|stats| stats.sender_id == id);
+        let talker = heard.map(|stats| self.whole(&stats));
+        let silent = self.silent.remove(&id);
+        if let Some(talker) = talker.or(silent) {
             if self.former.len() == MAX_FORMER_TALKERS {
                 self.former.pop_front();
             }
-            self.former.push_back(Talker::new(&stats, &member.name));
+            self.former.push_back(talker.named(&member.name));
         }
         self.listener.remove(id);
         self.departed.insert(id);
@@ -162,6 +187,7 @@ impl Playout {
         self.reported = self.received;
         let sources: Vec<_> = self
             .present()
+            .filter(|stats| stats.silent_for < HEARD_LATELY)
             .take(MAX_REPORT_SOURCES)
             .map(|stats| SourceReport {
                 sender_id: stats.sender_id.into(),
@@ -193,9 +219,10 @@ impl Playout {
 
     /// Everyone who was heard.
     pub(crate) fn talkers(&self, members: &Members) -> Vec<Talker> {
-        let present =
-            self.present().map(|stats| Talker::new(&stats, members.name(stats.sender_id)));
-        self.former.iter().cloned().chain(present).collect()
+        let mut all = self.silent.clone();
+        all.extend(self.present().map(|stats| (stats.sender_id, self.whole(&stats))));
+        let here = all.into_iter().map(|(id, talker)| talker.named(members.name(id)));
+        self.former.iter().cloned().chain(here).collect()
     }
 
     /// Completes the recording; nothing is recorded after that.

@@ -77,8 +77,8 @@ impl Sending {
             &Feedback {
                 listeners: feedback.listeners,
                 mean_loss_ppm: feedback.mean_loss_ppm,
-                worst_loss_ppm: feedback.worst_loss_ppm,
-                worst_jitter_us: feedback.worst_jitter_us,
+                deciding_loss_ppm: feedback.deciding_loss_ppm,
+                deciding_jitter_us: feedback.deciding_jitter_us,
             },
         );
         self.encoder.set_profile(choice.profile);

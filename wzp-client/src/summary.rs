@@ -43,7 +43,7 @@ pub(crate) enum End {
     Sent,
     /// `--duration` had passed.
     Duration,
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM or SIGHUP.
     Signal,
     /// The relay was about to stop.
     Draining,
@@ -100,11 +100,11 @@ pub(crate) struct Talker {
 }
 
 impl Talker {
-    pub(crate) fn new(source: &SourceStats, name: &str) -> Self {
+    pub(crate) fn new(source: &SourceStats) -> Self {
         let stats = &source.jitter;
         Self {
             sender_id: source.sender_id,
-            name: name.to_owned(),
+            name: String::new(),
             received: stats.frames_received,
             expected: stats.frames_expected,
             lost: stats.frames_lost,
@@ -116,6 +116,22 @@ impl Talker {
             jitter_ms: thousandths(f64::from(stats.jitter_us) / 1000.0),
         }
     }
+
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// The same talker before it was forgotten and heard again.
+    pub(crate) fn continues(&mut self, earlier: &Self) {
+        self.received += earlier.received;
+        self.expected += earlier.expected;
+        self.lost += earlier.lost;
+        self.late += earlier.late;
+        self.recovered += earlier.recovered;
+        self.concealed += earlier.concealed;
+        self.underruns += earlier.underruns;
+        self.overruns += earlier.overruns;
+    }
 }
 
 /// The relay's last SenderFeedback.
@@ -123,8 +139,8 @@ impl Talker {
 pub(crate) struct Feedback {
     pub(crate) listeners: u32,
     pub(crate) mean_loss_ppm: u32,
-    pub(crate) worst_loss_ppm: u32,
-    pub(crate) worst_jitter_us: u32,
+    pub(crate) deciding_loss_ppm: u32,
+    pub(crate) deciding_jitter_us: u32,
 }
 
 impl From<&SenderFeedback> for Feedback {
@@ -132,16 +148,9 @@ impl From<&SenderFeedback> for Feedback {
         Self {
             listeners: feedback.listeners,
             mean_loss_ppm: feedback.mean_loss_ppm,
-            worst_loss_ppm: feedback.worst_loss_ppm,
-            worst_jitter_us: feedback.worst_jitter_us,
+            deciding_loss_ppm: feedback.deciding_loss_ppm,
+            deciding_jitter_us: feedback.deciding_jitter_us,
         }
-    }
-}
-
-impl Summary {
-    /// One JSON object on one line.
-    pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings are always JSON")
     }
 }
 
@@ -169,10 +178,10 @@ impl fmt::Display for Summary {
         if let Some(feedback) = &self.feedback {
             write!(
                 f,
-                "; {} listening, mean loss {:.1} %, worst {:.1} %",
+                "; {} listening, mean loss {:.1} %, most of them at most {:.1} %",
                 feedback.listeners,
                 f64::from(feedback.mean_loss_ppm) / 10_000.0,
-                f64::from(feedback.worst_loss_ppm) / 10_000.0
+                f64::from(feedback.deciding_loss_ppm) / 10_000.0
             )?;
         }
         write!(f, "\nreceived {} frames", self.frames_received)?;

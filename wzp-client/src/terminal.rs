@@ -1,12 +1,15 @@
 //! What people see: events and warnings on standard error, the progress line
 //! that is rewritten in place below them, the summary on standard output.
 //!
-//! Text from the network never reaches a terminal with its control characters.
+//! Text from the network never reaches a terminal as it came.
 //! A closed pipe is not an error: whoever closed it does not want the text.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use wzp_untrusted::{json, text};
 
 /// Whether the cursor stands behind a progress line. One per process, as there
 /// is one standard error that logs and events share.
@@ -82,28 +85,22 @@ impl Terminal {
 
     /// The result, for whoever asked for it.
     pub(crate) fn result(self, text: impl fmt::Display) {
-        let _ = wipe_progress();
-        let mut stdout = io::stdout().lock();
-        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        print(&text::lines(&text.to_string()));
     }
+
+    /// The same for a program, as one line of JSON.
+    pub(crate) fn json(self, value: &impl Serialize) {
+        print(&json::to_string(value).expect("numbers and strings are always JSON"));
+    }
+}
+
+fn print(text: &impl fmt::Display) {
+    let _ = wipe_progress();
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
 /// One write per line, so that lines of several processes stay whole.
 fn line(text: fmt::Arguments<'_>) {
-    let _ = Stderr.write_all(format!("{}\n", printable(&text.to_string())).as_bytes());
-}
-
-/// The text with every control character replaced.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("Zoë\x1b[2J\n\u{9b}x"), "Zoë\u{fffd}[2J\u{fffd}\u{fffd}x");
-    }
+    let _ = Stderr.write_all(format!("{}\n", text::line(&text.to_string())).as_bytes());
 }

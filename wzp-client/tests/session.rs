@@ -11,8 +11,8 @@ use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, welcome};
 use serde_json::Value;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Member, MemberJoined, MemberLeft, MemberMuted, Notice, Ping, Resumed, SenderFeedback,
-    Welcome, client_message, relay_message::Message,
+    Draining, Member, Members, Notice, Ping, Resumed, RoomChanged, SenderFeedback, Welcome,
+    client_message, relay_message::Message,
 };
 use wzp_proto::media::{CLOCK_HZ, MediaHeader};
 
@@ -55,7 +55,8 @@ fn member(sender_id: u32, name: &str) -> Member {
 }
 
 fn joined(room_version: u64, sender_id: u32, name: &str) -> Message {
-    Message::MemberJoined(MemberJoined { room_version, member: Some(member(sender_id, name)) })
+    let joined = vec![member(sender_id, name)];
+    Message::RoomChanged(RoomChanged { room_version, joined, ..RoomChanged::default() })
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn refusals_are_told_in_the_relays_words() {
         let message = error(&output);
         assert_eq!(output.status.code(), Some(5), "{message}");
         assert!(message.contains(code.name()), "{message}");
-        assert!(message.contains("no place\u{fffd}[2J for you here"), "{message}");
+        assert!(message.contains(r"no place\u{1b}[2J for you here"), "{message}");
         assert!(output.stdout.is_empty(), "no session, no summary");
     }
 }
@@ -170,7 +171,7 @@ const ENDLESS: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f];
 #[test]
 fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
     type Breach = fn() -> (Option<Welcome>, Vec<u8>);
-    let cases: [(&str, Breach, i32); 8] = [
+    let cases: [(&str, Breach, i32); 13] = [
         ("garbage for Welcome", || (None, GARBAGE.into()), 3),
         ("endless Welcome", || (None, ENDLESS.into()), 3),
         ("Ping for Welcome", || (None, encode(Message::Ping(Ping { number: 1 }))), 3),
@@ -178,6 +179,19 @@ fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
         ("sender id of 17 bits", || (Some(Welcome { sender_id: 65_536, ..welcome() }), vec![]), 3),
         ("garbage after Welcome", || (Some(welcome()), GARBAGE.into()), 6),
         ("endless message", || (Some(welcome()), ENDLESS.into()), 6),
+        ("a room of 65,536", || (Some(Welcome { member_count: 65_536, ..welcome() }), vec![]), 3),
+        ("no list", || (Some(Welcome { member_count: 1, ..welcome() }), list(&[])), 3),
+        (
+            "change within the list",
+            || {
+                (Some(Welcome { member_count: 2, ..welcome() }), {
+                    [list(&[1]), encode(joined(2, 2, "Bob"))].concat()
+                })
+            },
+            3,
+        ),
+        ("too long a list", || (Some(Welcome { member_count: 1, ..welcome() }), list(&[1, 2])), 3),
+        ("a second list", || (Some(welcome()), list(&[1])), 6),
         ("member without an id", || (Some(welcome()), encode(joined(2, 0, "nobody"))), 6),
     ];
     for (name, breach, code) in cases {
@@ -194,6 +208,11 @@ fn relays_that_break_the_protocol_get_an_error_not_a_panic() {
         assert_eq!(output.status.code(), Some(code), "{name}: {message}");
         assert!(message.contains("broke the protocol"), "{name}: {message}");
     }
+}
+
+fn list(ids: &[u32]) -> Vec<u8> {
+    let members = ids.iter().map(|id| member(*id, "")).collect();
+    encode(Message::Members(Members { members }))
 }
 
 fn encode(message: Message) -> Vec<u8> {
@@ -249,7 +268,7 @@ fn fifty_frames_a_second_are_fifty() {
 /// A room with one more member, who says what the client says.
 async fn parrot(mut client: Client) -> Vec<client_message::Message> {
     const PARROT: u16 = 9;
-    client.welcome(Welcome { members: vec![member(PARROT.into(), "Polly")], ..welcome() }).await;
+    client.welcome_among(vec![member(PARROT.into(), "Polly")]).await;
     let mut messages = Vec::new();
     let connection = client.connection.clone();
     loop {
@@ -334,7 +353,7 @@ fn mono16(wav: &[u8]) -> (usize, u16) {
 
 #[test]
 fn signals_end_the_session_properly() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         let directory = tempfile::tempdir().unwrap();
         let recording = directory.path().join("heard.wav");
         let (ready_in, ready) = std::sync::mpsc::channel();
@@ -380,7 +399,7 @@ fn pings_are_answered_at_once() {
 #[test]
 fn sending_waits_for_the_members_asked_for() {
     let relay = Relay::start(|mut client: Client| async move {
-        client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+        client.welcome_among(vec![member(1, "Ann")]).await;
         let silent = tokio::time::timeout(Duration::from_millis(300), async {
             client.connection.read_datagram().await
         });
@@ -398,7 +417,7 @@ fn waiting_in_vain_has_its_own_exit_code() {
     let cases = [&["--wait-timeout", "0.3"][..], &["--duration", "0.3"]];
     for bound in cases {
         let relay = Relay::start(|mut client: Client| async move {
-            client.welcome(Welcome { members: vec![member(1, "Ann")], ..welcome() }).await;
+            client.welcome_among(vec![member(1, "Ann")]).await;
             client.connection.closed().await
         });
         let arguments = [&["--send-tone", "1", "--wait-for", "2", "--json"], bound].concat();
@@ -420,9 +439,16 @@ fn events_are_told_and_feedback_changes_the_profile() {
     let relay = Relay::start(|mut client: Client| async move {
         client.welcome(welcome()).await;
         client.send(joined(2, 1, "Ann")).await;
-        let muted = MemberMuted { room_version: 3, sender_id: 1, muted: true };
-        client.send(Message::MemberMuted(muted)).await;
-        client.send(Message::MemberLeft(MemberLeft { room_version: 4, sender_id: 1 })).await;
+        // Several changes in one message, and news of the client itself among them.
+        let change = RoomChanged {
+            room_version: 3,
+            joined: vec![member(2, "Bob"), member(SENDER_ID, "I")],
+            muted: vec![1, SENDER_ID],
+            ..RoomChanged::default()
+        };
+        client.send(Message::RoomChanged(change)).await;
+        let change = RoomChanged { room_version: 4, left: vec![1], ..RoomChanged::default() };
+        client.send(Message::RoomChanged(change)).await;
         for dropped in [5, 6] {
             let text = "media beyond 60 datagrams a second is dropped".into();
             client.send(Message::Notice(Notice { code: 1, text, dropped })).await;
@@ -431,8 +457,8 @@ fn events_are_told_and_feedback_changes_the_profile() {
             let feedback = SenderFeedback {
                 listeners: 2,
                 mean_loss_ppm: 250_000,
-                worst_loss_ppm: 300_000,
-                worst_jitter_us: 90_000,
+                deciding_loss_ppm: 300_000,
+                deciding_jitter_us: 90_000,
             };
             client.send(Message::SenderFeedback(feedback)).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -442,14 +468,13 @@ fn events_are_told_and_feedback_changes_the_profile() {
     let output = client(&relay, &["--send-tone", "2.5", "--json"]);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for event in ["Ann (1) joined", "Ann (1) is muted", "Ann (1) left"] {
-        assert!(text.contains(event), "{event}: {text}");
-    }
+    let events: Vec<_> = text.lines().skip(1).take(4).collect();
+    assert_eq!(events, ["Ann (1) joined", "Bob (2) joined", "Ann (1) is muted", "Ann (1) left"]);
     let notice = "warning: the relay says: media beyond 60 datagrams";
     assert_eq!(text.matches(notice).count(), 1, "{text}");
     let summary = summary(&output);
     assert_eq!(summary["feedback"]["listeners"], 2, "{summary}");
-    assert_eq!(summary["feedback"]["worst_loss_ppm"], 300_000, "{summary}");
+    assert_eq!(summary["feedback"]["deciding_loss_ppm"], 300_000, "{summary}");
     assert_ne!(summary["profile"], "GOOD", "{summary}");
 }
 
@@ -488,18 +513,58 @@ fn a_relay_that_goes_on_is_not_left() {
     assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
 }
 
+/// A frame of that sender, of a voice that is not there.
+fn frame(sender_id: u32) -> Vec<u8> {
+    let header = MediaHeader {
+        profile: wzp_proto::media::Profile::Good,
+        level: wzp_proto::media::AudioLevel::SILENCE,
+        sender_id: sender_id as u16,
+        sequence: 1,
+        timestamp: 1,
+    };
+    [&header.encode()[..], &[0; 40]].concat()
+}
+
+/// Three hundred talk, and then others: they are heard, and the relay is told of
+/// them alone.
+#[test]
+fn whoever_talks_is_heard_however_many_have_talked() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.welcome(welcome()).await;
+        let mut reported = Vec::new();
+        for (talkers, pause) in [(1000..1300, 5200), (1300..1400, 1500)] {
+            for talker in talkers {
+                client.connection.send_datagram(frame(talker).into()).unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let until = Duration::from_millis(pause);
+            let _ = tokio::time::timeout(until, async {
+                while let Some(message) = client.next().await {
+                    if let client_message::Message::ReceiverReport(report) = message {
+                        reported = report.sources.iter().map(|source| source.sender_id).collect();
+                    }
+                }
+            })
+            .await;
+        }
+        client.close(CloseCode::GoingAway, "that was all");
+        reported
+    });
+    let output = client(&relay, &["--json"]);
+    let summary = summary(&output);
+    assert_eq!(summary["frames_received"], 400, "{}", stderr(&output));
+    let talkers = summary["talkers"].as_array().unwrap().iter();
+    let talkers: Vec<_> = talkers.map(|talker| talker["sender_id"].as_u64().unwrap()).collect();
+    assert!(talkers.iter().copied().eq(1000..1400), "{talkers:?}");
+    let reported = relay.outcome.recv_timeout(PATIENCE).unwrap();
+    assert!(reported.iter().copied().eq(1300..1400), "{reported:?}");
+}
+
 #[test]
 fn datagrams_that_are_no_media_are_ignored() {
     let relay = Relay::start(|mut client: Client| async move {
         client.welcome(welcome()).await;
-        let own = MediaHeader {
-            profile: wzp_proto::media::Profile::Good,
-            level: wzp_proto::media::AudioLevel::SILENCE,
-            sender_id: SENDER_ID as u16,
-            sequence: 1,
-            timestamp: 1,
-        };
-        let echo = [&own.encode()[..], &[0; 40]].concat();
+        let echo = frame(SENDER_ID);
         let datagrams = [vec![], vec![0x80; 5], vec![0xff; 100], vec![0x8f; 100], echo];
         for datagram in datagrams {
             client.connection.send_datagram(datagram.into()).unwrap();

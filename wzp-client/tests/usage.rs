@@ -62,7 +62,8 @@ fn local_files_are_checked_before_connecting() {
     std::fs::write(path("text.wav"), "this is no RIFF file").unwrap();
     std::fs::write(path("empty.wav"), "").unwrap();
     std::fs::create_dir(path("directory.wav")).unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
+        (&["--token-file", "/dev/zero"], "/dev/zero': it is a device"),
         (&["--send-file", &path("missing.wav")], "missing.wav"),
         (&["--send-file", &path("text.wav")], "text.wav"),
         (&["--send-file", &path("empty.wav")], "empty.wav"),
@@ -109,6 +110,16 @@ fn relays_that_cannot_be_reached() {
         assert_eq!(output.status.code(), Some(3), "{relay}: {message}");
         assert!(message.contains(relay) && message.contains(culprit), "{relay}: {message}");
     }
+}
+
+#[test]
+fn authorities_come_from_a_file_and_from_nothing_else() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wzp-client"));
+    command.args(["--room", "a", "127.0.0.1:9"]).env("SSL_CERT_FILE", "/dev/zero");
+    let output = command.output().unwrap();
+    let message = one_sentence(&output);
+    assert_eq!(output.status.code(), Some(4), "{message}");
+    assert!(message.contains("SSL_CERT_FILE=/dev/zero: it is a device"), "{message}");
 }
 
 #[test]

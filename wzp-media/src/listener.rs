@@ -12,8 +12,8 @@ use crate::{CodecError, SILENT_TICK, Tick};
 /// What became of a datagram given to a [`Listener`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// As many senders as this listener takes are known already.
-    #[error("sender {sender_id} is not heard: the limit of {limit} senders is reached")]
+    /// As many senders as this listener takes talk already.
+    #[error("sender {sender_id} is not heard: {limit} others talk, as many as may")]
     TooManySenders {
         /// The sender that is one too many.
         sender_id: u16,
@@ -30,6 +30,10 @@ pub enum ReceiveError {
     },
 }
 
+/// A sender that sent nothing for so long makes way for another: twice what
+/// comes between two frames of discontinuous transmission, and some.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// Receives frames of many senders and mixes them.
 #[derive(Debug)]
 pub struct Listener {
@@ -40,14 +44,18 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener of at most `limit` senders. One takes some 40 kB, and up to
-    /// 150 kB more when its buffer is full of the longest frames.
+    /// A listener of at most `limit` senders at a time. One takes some 40 kB, and
+    /// up to 150 kB more when its buffer is full of the longest frames.
     pub fn new(limit: usize) -> Self {
         Self { talkers: BTreeMap::new(), leaving: Vec::new(), limiter: Limiter::new(), limit }
     }
 
     /// Takes a frame that came at `now`. Late, duplicate and undecodable frames
     /// are no errors; they are counted in the sender's figures.
+    ///
+    /// When there are as many senders as may be, the one that has been silent for
+    /// longest makes way for a new one and is returned with its figures; it is
+    /// new when it talks again.
     ///
     /// # Errors
     /// [`ReceiveError`] when the sender is new and cannot be taken.
@@ -56,20 +64,32 @@ impl Listener {
         now: Duration,
         header: &MediaHeader,
         payload: &[u8],
-    ) -> Result<(), ReceiveError> {
+    ) -> Result<Option<SourceStats>, ReceiveError> {
         let sender_id = header.sender_id;
-        if !self.talkers.contains_key(&sender_id) {
-            if self.talkers.len() >= self.limit {
-                return Err(ReceiveError::TooManySenders { sender_id, limit: self.limit });
-            }
-            let talker =
-                Talker::new().map_err(|source| ReceiveError::Decoder { sender_id, source })?;
-            self.talkers.insert(sender_id, talker);
-        }
         if let Some(talker) = self.talkers.get_mut(&sender_id) {
             talker.receive(now, header, payload);
+            return Ok(None);
         }
-        Ok(())
+        let silent = match self.talkers.len() < self.limit {
+            true => None,
+            false => Some(
+                self.longest_silent(now)
+                    .ok_or(ReceiveError::TooManySenders { sender_id, limit: self.limit })?,
+            ),
+        };
+        let mut talker =
+            Talker::new().map_err(|source| ReceiveError::Decoder { sender_id, source })?;
+        talker.receive(now, header, payload);
+        self.talkers.insert(sender_id, talker);
+        let made_way = silent.and_then(|silent| Some((silent, self.talkers.remove(&silent)?)));
+        Ok(made_way.map(|(silent, talker)| talker.stats(now, silent)))
+    }
+
+    /// The sender that has been silent for longest, if for long enough.
+    fn longest_silent(&self, now: Duration) -> Option<u16> {
+        let silent = |(sender_id, talker): (&u16, &Talker)| (talker.silent_for(now), *sender_id);
+        let (time, sender_id) = self.talkers.iter().map(silent).max()?;
+        (time >= SILENT).then_some(sender_id)
     }
 
     /// A sender left the room. What it said is played to the end, then it is
@@ -183,13 +203,55 @@ mod tests {
     }
 
     #[test]
+    fn whoever_talks_is_heard_however_many_have_talked() {
+        let mut listener = Listener::new(300);
+        let mut mix = SILENT_TICK;
+        let mut gone = Vec::new();
+        let spurt = frames(1, 440.0, -6.0, 3);
+        // Three ticks each, one after the other, with a tick between two of them.
+        for sender_id in 1..=400 {
+            let first = u32::from(sender_id) * 4;
+            let mut heard = 0;
+            for (tick, frame) in (first..).zip(&spurt) {
+                let header = MediaHeader { sender_id, ..frame.header };
+                gone.extend(listener.receive(TICK * tick, &header, &frame.payload).unwrap());
+                heard += u32::from(listener.pull(TICK * tick + TICK / 2, &mut mix));
+            }
+            heard += u32::from(listener.pull(TICK * (first + 3) + TICK / 2, &mut mix));
+            assert_eq!(heard, 3, "sender {sender_id}");
+        }
+        assert!(gone.iter().map(|stats| stats.sender_id).eq(1..=100), "the longest silent first");
+        assert!(gone.iter().all(|stats| stats.frames_expected == 3), "with all its figures");
+        let now = TICK * 1604;
+        assert!(listener.stats(now).map(|stats| stats.sender_id).eq(101..=400));
+        let lately = |stats: &SourceStats| stats.silent_for < Duration::from_secs(5);
+        assert_eq!(listener.stats(now).filter(lately).count(), 62, "one in 80 ms");
+    }
+
+    #[test]
+    fn nobody_who_talks_makes_way() {
+        let mut listener = Listener::new(2);
+        let talks = |listener: &mut Listener, sender_id, at: f64| {
+            let frame = frames(sender_id, 300.0, -6.0, 1).remove(0);
+            listener.receive(Duration::from_secs_f64(at), &frame.header, &frame.payload)
+        };
+        talks(&mut listener, 1, 0.0).unwrap();
+        talks(&mut listener, 2, 0.5).unwrap();
+        let error = talks(&mut listener, 3, 0.9).unwrap_err();
+        assert_eq!(error.to_string(), "sender 3 is not heard: 2 others talk, as many as may");
+        let gone = talks(&mut listener, 3, 1.0).unwrap().unwrap();
+        assert_eq!((gone.sender_id, gone.silent_for), (1, SILENT));
+        assert!(talks(&mut listener, 1, 1.4).is_err());
+    }
+
+    #[test]
     fn one_sender_too_many_is_refused_until_another_has_left() {
         let mut listener = Listener::new(2);
         listen(&mut listener, &[frames(1, 300.0, -6.0, 20), frames(2, 400.0, -6.0, 20)]);
         let third = frames(3, 500.0, -6.0, 1).remove(0);
         let now = TICK * 20;
         let error = listener.receive(now, &third.header, &third.payload).unwrap_err();
-        assert_eq!(error.to_string(), "sender 3 is not heard: the limit of 2 senders is reached");
+        assert!(matches!(error, ReceiveError::TooManySenders { sender_id: 3, limit: 2 }));
 
         listener.remove(1);
         listener.remove(9);

@@ -32,6 +32,8 @@ pub struct SourceStats {
     pub underruns: u32,
     /// Times the buffer had to throw voice away.
     pub overruns: u32,
+    /// Time since its last frame came.
+    pub silent_for: Duration,
     /// Frames that Opus could not decode, and that were concealed.
     pub frames_corrupt: u64,
     /// The jitter buffer's own figures.
@@ -47,6 +49,8 @@ pub struct Talker {
     decoded: VecDeque<Tick>,
     /// The tick played last was not silence.
     sounding: bool,
+    /// When the last frame came.
+    last: Duration,
     frames_corrupt: u64,
 }
 
@@ -61,12 +65,14 @@ impl Talker {
             decoder: Decoder::new(SAMPLE_RATE, Channels::Mono)?,
             decoded: VecDeque::new(),
             sounding: false,
+            last: Duration::ZERO,
             frames_corrupt: 0,
         })
     }
 
     /// Takes a frame that came at `now`.
     pub fn receive(&mut self, now: Duration, header: &MediaHeader, payload: &[u8]) -> Insert {
+        self.last = now;
         let insert = self.buffer.insert(now, header, payload);
         self.frames_corrupt += u64::from(insert == Insert::Malformed);
         insert
@@ -110,6 +116,11 @@ impl Talker {
         self.buffer.is_drained() && !self.sounding
     }
 
+    /// Time since its last frame came, at `now`.
+    pub fn silent_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last)
+    }
+
     /// Figures at `now`, for the sender of that number.
     pub fn stats(&self, now: Duration, sender_id: u16) -> SourceStats {
         let jitter = self.buffer.stats(now);
@@ -123,6 +134,7 @@ impl Talker {
             buffer_depth_ms: jitter.depth_ms,
             underruns: saturate(jitter.underruns),
             overruns: saturate(jitter.overruns),
+            silent_for: self.silent_for(now),
             frames_corrupt: self.frames_corrupt,
             jitter,
         }

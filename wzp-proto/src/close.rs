@@ -60,6 +60,13 @@ codes! {
     AuthUnavailable = 15, "auth_unavailable";
     /// An operator of the relay ended the session.
     Kicked = 16, "kicked";
+    /// The relay is full, and this session, or connection that had not joined, made
+    /// way for somebody whose network has fewer of them.
+    Preempted = 17, "preempted";
+    /// The session was silent, and its own address or user needed its place.
+    Replaced = 18, "replaced";
+    /// The part of the relay that had the session failed, and has begun again.
+    RelayFailed = 19, "relay_failed";
 }
 
 impl CloseCode {

@@ -4,7 +4,6 @@
 //! Decoding alone does not make a message acceptable: [`ClientMessage::checked`]
 //! does, and a relay acts on nothing else.
 
-use prost::Message as _;
 use thiserror::Error;
 
 #[allow(missing_docs, clippy::doc_markdown)] // Generated: the schema is the documentation.
@@ -29,29 +28,6 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Most senders that one receiver report may speak of: with every field at its
 /// largest they still fit a message of 16 KiB, the least a relay accepts.
 pub const MAX_REPORT_SOURCES: usize = 300;
-
-/// Longest part of a member list in one message, in bytes.
-const MAX_SNAPSHOT_BYTES: usize = 48 * 1024;
-
-/// Cuts a member list into parts that fit a message each. At least one part,
-/// which may be empty.
-pub fn snapshot_parts(members: Vec<Member>) -> Vec<Vec<Member>> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = 0;
-    for member in members {
-        // Its own length and the tag in front of it.
-        let length = member.encoded_len() + 4;
-        if bytes + length > MAX_SNAPSHOT_BYTES {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += length;
-        if let Some(part) = parts.last_mut() {
-            part.push(member);
-        }
-    }
-    parts
-}
 
 /// A field whose value is out of its bounds. The text is written for the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -164,6 +140,8 @@ impl From<relay_message::Message> for RelayMessage {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     fn hello() -> Hello {
@@ -230,20 +208,5 @@ mod tests {
             sources,
         }));
         assert!(report.encoded_len() <= 16 * 1024, "{} bytes", report.encoded_len());
-    }
-
-    #[test]
-    fn any_member_list_is_cut_into_messages_that_peers_accept() {
-        let member = |id| Member { sender_id: id, name: "n".repeat(MAX_NAME_BYTES), muted: true };
-        let everyone: Vec<_> = (1..=u32::from(u16::MAX)).map(member).collect();
-        let parts = snapshot_parts(everyone.clone());
-        for part in &parts {
-            let message = RelayMessage::from(relay_message::Message::Members(Members {
-                members: part.clone(),
-            }));
-            assert!(message.encoded_len() < crate::framing::MAX_MESSAGE_BYTES - 1024);
-        }
-        assert!(parts.into_iter().flatten().eq(everyone));
-        assert_eq!(snapshot_parts(Vec::new()), [vec![]]);
     }
 }

@@ -35,8 +35,8 @@ pub fn encode(message: &impl Message) -> Bytes {
     message.encode_length_delimited_to_vec().into()
 }
 
-/// Collects the bytes of a stream into messages. Holds at most one message
-/// and what came with it in the same call of [`Self::push`].
+/// Collects the bytes of a stream into messages. Whoever pushes only what
+/// [`Self::missing`] asks for has it hold one message and its length at most.
 #[derive(Debug)]
 pub struct Deframer {
     buffer: BytesMut,
@@ -54,9 +54,15 @@ impl Deframer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether a message has begun that is not yet complete.
-    pub fn is_within_message(&self) -> bool {
-        !self.buffer.is_empty()
+    /// How many more bytes the message that has begun is sure to need: until its
+    /// length is known one, then all that are left, and 0 once it is complete.
+    ///
+    /// # Errors
+    /// [`FramingError::TooLong`] as soon as the length is known.
+    pub fn missing(&self) -> Result<usize, FramingError> {
+        let known = self.length()?;
+        let whole = |(length, prefix): (usize, usize)| prefix.saturating_add(length);
+        Ok(known.map_or(1, |known| whole(known).saturating_sub(self.buffer.len())))
     }
 
     /// The next whole message, or `None` until more bytes come.
@@ -66,11 +72,16 @@ impl Deframer {
     /// [`FramingError::Malformed`] for bytes that are no such message.
     pub fn decode<M: Message + Default>(&mut self) -> Result<Option<M>, FramingError> {
         let Some((length, prefix)) = self.length()? else { return Ok(None) };
-        if self.buffer.len() < prefix + length {
+        // Both are small: `length` is within the limit.
+        if self.buffer.len() < prefix.saturating_add(length) {
             return Ok(None);
         }
         self.buffer.advance(prefix);
         let body = self.buffer.split_to(length).freeze();
+        if self.buffer.is_empty() {
+            // Else what the longest message took would be kept for ever.
+            self.buffer = BytesMut::new();
+        }
         M::decode(body).map(Some).map_err(|error| FramingError::Malformed(error.to_string()))
     }
 
@@ -78,12 +89,12 @@ impl Deframer {
     fn length(&self) -> Result<Option<(usize, usize)>, FramingError> {
         let mut length = 0;
         for (index, byte) in self.buffer.iter().take(MAX_PREFIX_BYTES).enumerate() {
-            length |= usize::from(byte & 0x7f) << (7 * index);
+            length |= usize::from(byte & 0x7f) << index.saturating_mul(7);
             if byte & 0x80 == 0 {
                 return if length > self.limit {
                     Err(FramingError::TooLong { limit: self.limit })
                 } else {
-                    Ok(Some((length, index + 1)))
+                    Ok(Some((length, index.saturating_add(1))))
                 };
             }
         }
@@ -122,7 +133,7 @@ mod tests {
         deframer.push(&[5, 0xc2, 0x3e, 2, 1, 2]);
         let message = deframer.decode::<ClientMessage>().unwrap().unwrap();
         assert_eq!(message.message, None);
-        assert!(!deframer.is_within_message());
+        assert!(deframer.buffer.is_empty());
     }
 
     proptest! {
@@ -145,7 +156,30 @@ mod tests {
                 }
             }
             prop_assert_eq!(decoded, messages);
-            prop_assert!(!deframer.is_within_message());
+            prop_assert!(deframer.buffer.is_empty());
+        }
+
+        #[test]
+        fn who_pushes_what_is_missing_has_one_message_held_at_most(
+            rooms in prop::collection::vec(".{0,400}", 1..5),
+            most in 1usize..300,
+        ) {
+            let messages: Vec<_> = rooms.iter().map(|room| hello(room)).collect();
+            let stream: Vec<u8> = messages.iter().flat_map(|m| encode(m).to_vec()).collect();
+            let longest = messages.iter().map(|message| encode(message).len()).max().unwrap_or(0);
+            let mut deframer = Deframer::new(MAX_MESSAGE_BYTES);
+            let mut decoded = Vec::new();
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                let missing = deframer.missing().unwrap();
+                prop_assert!(missing > 0, "a message was left in it");
+                let (now, later) = rest.split_at(missing.min(most).min(rest.len()));
+                deframer.push(now);
+                rest = later;
+                prop_assert!(deframer.buffer.len() <= longest);
+                decoded.extend(deframer.decode::<ClientMessage>().unwrap());
+            }
+            prop_assert_eq!(decoded, messages);
         }
 
         #[test]

@@ -6,13 +6,26 @@
 //!
 //! * [`media`]: the header of a media datagram
 //! * [`control`]: the messages of the control stream
+//! * [`membership`]: who is in a room, cut into such messages
 //! * [`framing`]: how messages are laid into the stream
 //! * [`close`]: the codes that end a session
+
+// Every number here may be a peer's.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod close;
 pub mod control;
 pub mod framing;
 pub mod media;
+pub mod membership;
 
 /// The TLS application protocol (RFC 7301) of this version.
 pub const ALPN: &[u8] = b"wzp/2";

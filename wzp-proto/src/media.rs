@@ -68,7 +68,7 @@ impl Profile {
 
     /// Length of one frame, in ticks of the 48 kHz clock (also samples).
     pub const fn frame_ticks(self) -> u32 {
-        self.frame_ms() * (CLOCK_HZ / 1000)
+        self.frame_ms().saturating_mul(CLOCK_HZ / 1000)
     }
 
     /// Opus target rate, in bits per second.
@@ -180,7 +180,9 @@ pub fn sequence_of(datagram: &[u8]) -> u32 {
 }
 
 fn word(datagram: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]])
+    let mut word = [0; 4];
+    word.copy_from_slice(&datagram[at..][..4]);
+    u32::from_be_bytes(word)
 }
 
 impl MediaHeader {

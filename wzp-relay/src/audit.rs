@@ -10,6 +10,7 @@ use wzp_telemetry::settings::AuditEvent;
 use crate::admin::operator::Action;
 use crate::auth::authenticator::KeyChange;
 use crate::metrics::reason::Reason;
+use crate::room::ShardIndex;
 use crate::shard::event::SessionEvent;
 
 /// Has a session's event written. Never waits: shards call it.
@@ -84,6 +85,13 @@ pub fn fetched_keys(audit: &Audit, change: &KeyChange) {
 pub fn lifecycle(audit: &Audit, what: &str) -> Result<(), AuditError> {
     let details = json!({ "what": what, "version": env!("CARGO_PKG_VERSION") });
     audit.record(AuditEvent::Lifecycle, &User::Program, Outcome::Success, &details)
+}
+
+/// Has it written that a shard failed and begins again. Never waits: it is the shard's
+/// thread that calls it.
+pub fn shard_failed(audit: &Audit, shard: ShardIndex) {
+    let details = json!({ "what": "shard_failed", "shard": shard });
+    audit.note(AuditEvent::Lifecycle, &User::Program, Outcome::Failure, &details);
 }
 
 fn put(details: &mut Value, key: &str, value: &str) {

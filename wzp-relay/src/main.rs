@@ -2,21 +2,24 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
-use wzp_relay::admin::ctl;
-use wzp_relay::admin::serve::{AUDIT_FILE, Start, serve};
-use wzp_relay::config::{AuditCommand, Cli, Command, Config, RelaySection};
+use tracing::warn;
+use wzp_relay::admin::serve::{AUDIT_FILE, PARTS, Start, serve};
+use wzp_relay::admin::{ctl, socket};
+use wzp_relay::config::{AuditCommand, Cli, Command, Config, Loaded, StateDir};
 use wzp_relay::privileges::{self, Privileged};
 use wzp_telemetry::audit::{self, Verified};
-use wzp_telemetry::{log, trace};
+use wzp_telemetry::{log, panics, trace};
+use wzp_untrusted::text;
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wzp-relay: {error:#}");
+            eprintln!("wzp-relay: {}", text::lines(&format!("{error:#}")));
             ctl::exit_code(&error).into()
         }
     }
@@ -28,41 +31,36 @@ fn run(cli: Cli) -> Result<()> {
         return command.run(&cli, &mut std::io::stdout().lock());
     }
     if let Some(Command::Ctl { command }) = cli.command.clone() {
-        let runtime = runtime()?;
-        return runtime.block_on(ctl::run(&admin_socket(&cli), command));
+        let socket = admin_socket(&cli)?;
+        return runtime()?.block_on(ctl::run(&socket, command));
     }
-    let config = Config::load(&cli)?;
-    match cli.command.clone() {
-        Some(Command::Audit(AuditCommand::Verify { mut files })) => {
-            if files.is_empty() {
-                let own = || config.relay.state_dir.join(AUDIT_FILE);
-                files.push(config.audit.file.unwrap_or_else(own));
-            }
-            verify(&files)
+    if let Some(Command::Audit(AuditCommand::Verify { mut files })) = cli.command.clone() {
+        if files.is_empty() {
+            let config = Config::load(&cli)?;
+            let own = || config.relay.state_dir.join(AUDIT_FILE);
+            files.push(config.audit.file.unwrap_or_else(own));
         }
-        Some(Command::Config(_) | Command::Ctl { .. }) | None => relay(cli, config),
+        return verify(&files);
     }
+    relay(cli)
 }
 
-/// Where the relay is that the command line means. A configuration that is wrong
-/// by now does not keep anybody from a relay that runs.
-fn admin_socket(cli: &Cli) -> PathBuf {
-    let relay = Config::load(cli).map(|config| config.relay).unwrap_or_else(|error| {
-        eprintln!("wzp-relay: warning: {error}");
-        let mut relay = RelaySection::default();
-        if let Some(folder) = &cli.state_dir {
-            relay.state_dir.clone_from(folder);
-        }
-        relay
-    });
-    relay.admin_socket()
+/// Where the relay is that the command line means.
+fn admin_socket(cli: &Cli) -> Result<PathBuf> {
+    let StateDir { path, problem } = StateDir::find(cli)
+        .context("it cannot be told which relay is meant; give its --state-dir")?;
+    if let Some(problem) = problem {
+        eprintln!("wzp-relay: warning: {}", text::lines(&problem.to_string()));
+    }
+    Ok(path.join(socket::FILE))
 }
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn relay(cli: Cli, config: Config) -> Result<()> {
+fn relay(cli: Cli) -> Result<()> {
+    let Loaded { config, warnings, .. } = Loaded::new(&cli)?;
     privileges::keep_files_private();
     // Before there is any other thread.
     let privileged = Privileged::split().context("cannot start a thread")?;
@@ -79,8 +77,18 @@ fn relay(cli: Cli, config: Config) -> Result<()> {
         trace::start(&config.tracing, &sender)?
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
-    runtime.block_on(serve(Start { cli, config, log, trace, privileged }))
+    let panics = panics::watch(PARTS).context("cannot start a thread")?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let outcome = runtime.block_on(serve(Start { cli, config, log, trace, privileged, panics }));
+    // A file system that does not answer keeps nobody from the end.
+    runtime.shutdown_timeout(LAST_FILES);
+    outcome
 }
+
+/// What reads or writes files when the relay ends has this long.
+const LAST_FILES: Duration = Duration::from_secs(1);
 
 /// Says that an audit log is intact, or fails with its first bad line.
 fn verify(files: &[PathBuf]) -> Result<()> {
@@ -97,11 +105,13 @@ fn verify(files: &[PathBuf]) -> Result<()> {
     };
     let newest = filled.next_back().unwrap_or(oldest);
     let records: u64 = found.iter().map(|file| file.records).sum();
-    println!("{records} records, from {} to {}, chain intact", oldest.first, newest.last);
+    let (first, last) = (text::line(&oldest.first), text::line(&newest.last));
+    println!("{records} records, from {first} to {last}, chain intact");
     if oldest.begins_chain() {
         println!("begins the chain");
     } else {
-        println!("continues {}, the last hash of an older file", oldest.previous);
+        let previous = text::line(&oldest.previous);
+        println!("continues {previous}, the last hash of an older file");
     }
     println!("last hash {}", newest.last_hash);
     Ok(())

@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 fn ask(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wzp-relay"));
     let folder = env!("CARGO_TARGET_TMPDIR");
-    command.env_clear().env("STATE_DIRECTORY", folder).envs(variables.iter().copied());
+    command.env_clear().env("STATE_DIRECTORY", folder);
+    command.env("WZP_LISTEN", "127.0.0.1:0").env("WZP_METRICS__LISTEN_ADDR", "127.0.0.1:0");
+    command.envs(variables.iter().copied());
     command.args(arguments).output().unwrap()
 }
 
@@ -37,11 +39,18 @@ fn short_variables_are_environment_and_flags_are_over_them() {
 fn a_check_ends_with_what_it_found() {
     let good = ask(&["config", "check"], &[("WZP_LIMITS__SESSIONS", "5")]);
     assert!(good.status.success(), "{good:?}");
-    assert!(good.stdout.starts_with(b"OK: 1 of "), "{good:?}");
+    assert!(good.stdout.starts_with(b"OK: 3 of "), "{good:?}");
     let warned = ask(&["config", "check"], &[("WZP_INTERFACE", "nosuch0")]);
-    let told = String::from_utf8(warned.stdout).unwrap();
+    let told = String::from_utf8(warned.stderr).unwrap();
     assert!(warned.status.success(), "{told}");
     assert!(told.contains("warning: ebpf.interfaces (environment WZP_INTERFACE)"), "{told}");
+    let strict = ask(&["config", "check", "--strict"], &[("WZP_INTERFACE", "nosuch0")]);
+    let told = String::from_utf8(strict.stderr).unwrap();
+    assert_eq!(strict.status.code(), Some(1), "{told}");
+    assert!(told.contains("nosuch0") && !told.contains("warning:"), "{told}");
+    let elsewhere = ["config", "check", "--strict", "--settings-only"];
+    let elsewhere = ask(&elsewhere, &[("WZP_INTERFACE", "nosuch0"), ("WZP_AUTH__MODE", "none")]);
+    assert!(elsewhere.status.success(), "{elsewhere:?}");
     let bad = ask(&["config", "check"], &[("WZP_LIMITS__SESSIONS", "0")]);
     assert_eq!(bad.status.code(), Some(1), "{bad:?}");
     let told = String::from_utf8(bad.stderr).unwrap();

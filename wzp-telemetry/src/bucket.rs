@@ -8,6 +8,11 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
+/// Nanoseconds of this process's own clock.
+pub(crate) fn now() -> u64 {
+    u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A token bucket: so many in a time, and as many at once. Takes no lock.
 #[derive(Debug)]
 pub(crate) struct Bucket {
@@ -33,16 +38,26 @@ impl Bucket {
 
     /// Takes a token, if there is one.
     pub(crate) fn take(&self) -> bool {
-        self.take_at(u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.take_at(now())
     }
 
     pub(crate) fn take_at(&self, now: u64) -> bool {
+        self.try_take_at(now).is_ok()
+    }
+
+    /// Takes a token, or tells in how many nanoseconds there will be one.
+    pub(crate) fn try_take_at(&self, now: u64) -> Result<(), u64> {
         let interval = self.interval.load(Ordering::Relaxed);
-        let take = |full_at: u64| {
-            let after = full_at.max(now) + interval;
-            (after <= now + self.period).then_some(after)
-        };
-        self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        let after = |full_at: u64| full_at.max(now).saturating_add(interval);
+        let full = now.saturating_add(self.period);
+        let take = |full_at| Some(after(full_at)).filter(|after| *after <= full);
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(|_| ()).map_err(|full_at| after(full_at) - full)
+    }
+
+    /// Nanoseconds until the bucket is full.
+    pub(crate) fn missing_at(&self, now: u64) -> u64 {
+        self.full_at.load(Ordering::Relaxed).saturating_sub(now)
     }
 }
 

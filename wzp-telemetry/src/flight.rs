@@ -13,6 +13,8 @@ use tokio::task::{JoinError, spawn_blocking};
 /// takes more than half of a core.
 pub(crate) struct SingleFlight<T> {
     last: Arc<Mutex<Option<Landed<T>>>>,
+    /// Whether the first result is for all who ever ask.
+    once: bool,
 }
 
 struct Landed<T> {
@@ -23,7 +25,14 @@ struct Landed<T> {
 
 impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
-        Self { last: Arc::default() }
+        Self { last: Arc::default(), once: false }
+    }
+}
+
+impl<T> SingleFlight<T> {
+    /// For work that is done once.
+    pub(crate) fn once() -> Self {
+        Self { once: true, ..Self::default() }
     }
 }
 
@@ -40,7 +49,7 @@ impl<T: Send + Sync + 'static> SingleFlight<T> {
         let asked = Instant::now();
         let mut last = self.last.clone().lock_owned().await;
         if let Some(landed) = &*last
-            && (landed.ended >= asked || landed.ended.elapsed() < landed.took)
+            && (self.once || landed.ended >= asked || landed.ended.elapsed() < landed.took)
         {
             return Ok(landed.result.clone());
         }

@@ -6,6 +6,8 @@
 //! * [`http`]: the pages that show both
 //! * [`log`]: lines for people and machines, and the files they are in
 //! * [`audit`]: who did what, in a file that shows when it was tampered with
+//! * [`panics`]: what became of threads and tasks that failed
+//! * [`probe`]: whether files could be made, without making them
 //! * [`trace`]: what a handshake or a reload consists of, sent by OTLP
 
 pub mod audit;
@@ -15,6 +17,8 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod panics;
+pub mod probe;
 pub mod settings;
 pub mod trace;
 

@@ -13,7 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 mod text;
 
-pub use text::{duration, size};
+pub use text::{duration, size, url};
+
+/// Who watches a program are a few, with one or two connections each.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
+
+/// 10 MB, which 10,000 sessions come to, at 3 Mbit/s.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where metrics are served, and in which form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +44,21 @@ pub struct Metrics {
     pub max_session_series: usize,
     /// How rooms are named in labels.
     pub room_label: RoomLabel,
+    /// Most connections to the listener. Another one takes the place of one that is
+    /// idle (`wzp_http_aborted_connections_total{reason="crowded"}`).
+    pub max_connections: usize,
+    /// Most of them from one IPv4 address or one IPv6 /64. Another one from there takes
+    /// the place of its oldest (`wzp_http_aborted_connections_total{reason="share"}`).
+    pub max_connections_per_address: usize,
+    /// Passwords that one IPv4 address or one IPv6 /64 may try in a minute, and at once;
+    /// those known to be right do not count. Further ones get 429
+    /// (`wzp_http_refused_requests_total{reason="tries"}`).
+    pub password_tries_per_minute: u32,
+    /// How long a client may take to read an answer
+    /// (`wzp_http_aborted_connections_total{reason="unread"}`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub send_timeout: Duration,
 }
 
 /// `metrics.format`
@@ -74,6 +96,10 @@ impl Default for Metrics {
             max_room_series: 1000,
             max_session_series: 1000,
             room_label: RoomLabel::Name,
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            password_tries_per_minute: 10,
+            send_timeout: SEND_TIMEOUT,
         }
     }
 }
@@ -89,6 +115,14 @@ pub struct Health {
     pub listen_addr: SocketAddr,
     /// Path of the health report; `/ready` stays as it is.
     pub path: String,
+    /// As `metrics.max_connections`, and besides these.
+    pub max_connections: usize,
+    /// As `metrics.max_connections_per_address`.
+    pub max_connections_per_address: usize,
+    /// As `metrics.send_timeout`.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub send_timeout: Duration,
 }
 
 impl Default for Health {
@@ -97,6 +131,9 @@ impl Default for Health {
             enabled: false,
             listen_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             path: "/health".into(),
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            send_timeout: SEND_TIMEOUT,
         }
     }
 }

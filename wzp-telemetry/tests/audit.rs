@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wzp_telemetry::audit::{
@@ -47,6 +48,32 @@ fn bad_line(path: &Path) -> u64 {
         Err(VerifyError::Tampered { line, .. }) => line,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once_and_what_strangers_choose_is_escaped() {
+    let (folder, path) = place();
+    let pipe = folder.path().join("pipe");
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+    for (path, what) in [(pipe.as_path(), "a pipe"), (Path::new("/dev/zero"), "a device")] {
+        let refused = Audit::start(&settings(), path).unwrap_err().to_string();
+        assert!(refused.contains(what), "{refused}");
+        assert!(verify(path).unwrap_err().to_string().contains(what));
+    }
+    // Of no line end, and larger than any memory.
+    let endless = folder.path().join("endless");
+    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    assert!(Audit::start(&settings(), &endless).is_err() && bad_line(&endless) == 1);
+
+    let audit = start(&path);
+    let user = User::Peer { session: "7".into() };
+    let details = json!({ "room": "eve\u{85}\u{202e}" });
+    audit.record(AuditEvent::SessionStart, &user, Outcome::Success, &details).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(r#""room":"eve\u0085\u202e""#), "{text}");
+    assert_eq!(lines(&path)[0]["details"], details);
+    assert_eq!(verify(&path).unwrap().records, 1);
 }
 
 #[test]

@@ -14,7 +14,10 @@ use wzp_telemetry::metrics::{
 };
 
 /// What a label must survive.
-const NASTY: &str = "a \"room\" with \\ and\nanother line, {ümläut}";
+const NASTY: &str = "a \"room\" with \\ and\nanother line, {ümläut}, \u{1b}[2J\u{202e}";
+
+/// How it is shown, before the form escapes what it has to.
+const SHOWN: &str = r#"a "room" with \ and\nanother line, {ümläut}, \u{1b}[2J\u{202e}"#;
 
 struct Calls {
     setup: Histogram,
@@ -60,7 +63,7 @@ fn scrapes() -> Scrapes {
 }
 
 async fn text(format: Format) -> String {
-    let body = scrapes().body(format).await.unwrap();
+    let body = scrapes().body(format, false).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
@@ -73,7 +76,7 @@ fn own(text: &str) -> String {
 async fn prometheus_text() {
     let expected = r#"# HELP test_bytes_total Bytes, "quoted" \\ and\nbroken
 # TYPE test_bytes_total counter
-test_bytes_total{room="a \"room\" with \\ and\nanother line, {ümläut}",shard="1"} 12
+test_bytes_total{room="a \"room\" with \\ and\\nanother line, {ümläut}, \\u{1b}[2J\\u{202e}",shard="1"} 12
 test_bytes_total{room="b",shard="2"} 0.5
 # HELP test_odd A counter without the suffix
 # TYPE test_odd counter
@@ -102,7 +105,7 @@ async fn openmetrics() {
     let expected = r#"# TYPE test_bytes counter
 # UNIT test_bytes bytes
 # HELP test_bytes Bytes, \"quoted\" \\ and\nbroken
-test_bytes_total{room="a \"room\" with \\ and\nanother line, {ümläut}",shard="1"} 12
+test_bytes_total{room="a \"room\" with \\ and\\nanother line, {ümläut}, \\u{1b}[2J\\u{202e}",shard="1"} 12
 test_bytes_total{room="b",shard="2"} 0.5
 # TYPE test_odd unknown
 # HELP test_odd A counter without the suffix
@@ -142,7 +145,7 @@ async fn json() {
             "type": "counter",
             "help": "Bytes, \"quoted\" \\ and\nbroken",
             "metrics": [
-                { "labels": { "room": NASTY, "shard": "1" }, "value": 12 },
+                { "labels": { "room": SHOWN, "shard": "1" }, "value": 12 },
                 { "labels": { "room": "b", "shard": "2" }, "value": 0.5 },
             ],
         })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use regex::Regex;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing::{Dispatch, debug, dispatcher::with_default, error, info, info_span, warn};
@@ -96,6 +97,54 @@ fn a_line_is_what_the_guides_logstash_and_kibana_look_for() {
         fields(found[2].clone()),
         json!({"share": 0.5, "ok": true, "text": "a \"b\"\n\u{1b}[1m"})
     );
+}
+
+#[test]
+fn what_strangers_choose_is_shown_and_not_obeyed() {
+    const NAME: &str = "eve\n\u{1b}[2J\u{85}\u{202e}\u{2028}";
+    let told = |format| {
+        let setting = Setting::new(|settings| settings.format = format);
+        setting.log(|| {
+            let _span = info_span!("join", room = NAME, by = %NAME).entered();
+            info!(name = NAME, error = %NAME, "{NAME}");
+        });
+        fs::read_to_string(setting.path("a.log")).unwrap()
+    };
+    let json = told(LogFormat::Json);
+    let escaped = r"eve\n\u001b[2J\u0085\u202e\u2028";
+    assert_eq!((json.lines().count(), json.matches(escaped).count()), (1, 5), "{json}");
+    let plain = told(LogFormat::Plain);
+    let escaped = r"eve\n\u{1b}[2J\u{85}\u{202e}\u{2028}";
+    assert_eq!((plain.lines().count(), plain.matches(escaped).count()), (1, 5), "{plain}");
+    for text in [json, plain] {
+        assert!(text.trim_end().chars().all(|c| (' '..='~').contains(&c)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let pipe = |setting: &Setting, name: &str| {
+        let path = setting.path(name);
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
+        path
+    };
+    let mut setting = Setting::new(|_| {});
+    // Nobody reads the pipe: to open it would wait for ever.
+    setting.settings.file = Some(pipe(&setting, "pipe.log"));
+    let refused = setting.log.apply(&setting.settings);
+    assert!(matches!(refused, Err(LogError::NotAFile { .. })), "{refused:?}");
+    let lock = pipe(&setting, "b.log.lock");
+    setting.settings.file = Some(lock.with_extension(""));
+    let refused = setting.log.apply(&setting.settings).unwrap_err().to_string();
+    assert!(refused.contains("b.log") && refused.contains("a pipe"), "{refused}");
+
+    // One that takes the place of the file that is written.
+    setting.log(|| info!("one"));
+    fs::remove_file(setting.path("a.log")).unwrap();
+    pipe(&setting, "a.log");
+    let refused = setting.log.reopen().unwrap_err().to_string();
+    assert!(refused.contains("a.log") && refused.contains("a pipe"), "{refused}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! The one HTTP request the tests make: GET, with a deadline.
+//! The HTTP requests that the tests make, with a deadline. HTTP/1.0, so that the
+//! content is neither chunked nor kept alive.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -27,18 +30,33 @@ impl Response {
     }
 }
 
-/// GET `path`. HTTP/1.0, so that the content is neither chunked nor kept alive.
+/// GET `path`.
 ///
 /// # Errors
 /// Nobody answers, or what comes is not HTTP.
 pub fn get(server: SocketAddr, path: &str) -> Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&server, SILENCE)
+    let stream = TcpStream::connect_timeout(&server, SILENCE)
         .with_context(|| format!("cannot connect to {server}"))?;
     stream.set_read_timeout(Some(SILENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n")?;
+    exchange(stream, "GET", path).with_context(|| format!("no answer from {server}{path}"))
+}
+
+/// Asks a relay's admin socket, without content.
+///
+/// # Errors
+/// Nobody answers, or what comes is not HTTP.
+pub fn ask_admin(socket: &Path, method: &str, path: &str) -> Result<Response> {
+    let stream = UnixStream::connect(socket)
+        .with_context(|| format!("cannot connect to {}", socket.display()))?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    exchange(stream, method, path).with_context(|| format!("no answer to {method} {path}"))
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Result<Response> {
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: relay\r\n\r\n")?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).with_context(|| format!("no answer from {server}{path}"))?;
-    parse(&text).with_context(|| format!("{server}{path} answered {text:?}"))
+    stream.read_to_string(&mut text)?;
+    parse(&text).with_context(|| format!("it is no answer: {text:?}"))
 }
 
 fn parse(text: &str) -> Option<Response> {

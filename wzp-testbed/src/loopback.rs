@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::binaries;
 use crate::client::Launch as ClientLaunch;
+use crate::http::{self, Response};
 use crate::relay::{Launch, Relay, temporary_state};
 use tempfile::TempDir;
 
@@ -45,6 +46,15 @@ impl Loopback {
     /// Where the relay keeps its identity and its admin socket.
     pub fn state_dir(&self) -> PathBuf {
         state_dir(self.folder())
+    }
+
+    /// Asks the relay's admin socket, without content.
+    ///
+    /// # Panics
+    /// Nobody answers.
+    pub fn ask_admin(&self, method: &str, path: &str) -> Response {
+        let socket = self.state_dir().join("admin.sock");
+        http::ask_admin(&socket, method, path).expect("an answer of the admin socket")
     }
 
     /// How to start a client of that name for that room.

@@ -75,7 +75,11 @@ impl Namespace {
         })
     }
 
-    fn ip(&self, arguments: &[&str]) -> Result<()> {
+    /// `ip` with these arguments, inside.
+    ///
+    /// # Errors
+    /// It is missing, or fails.
+    pub fn ip(&self, arguments: &[&str]) -> Result<()> {
         ip(&[&["-n", &self.name], arguments].concat())
     }
 }
@@ -176,6 +180,22 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// A veth pair between two namespaces. Both ends have that name, and the first two
+/// addresses of the network `10.78.NUMBER.0/24`, which are given back.
+///
+/// # Errors
+/// `ip` is missing, or one of them has an interface of that name.
+pub fn cable(ends: [&Namespace; 2], name: &str, number: u8) -> Result<[Ipv4Addr; 2]> {
+    let peer = ["peer", "name", name, "netns", ends[1].name()];
+    ends[0].ip(&[&["link", "add", name, "type", "veth"][..], &peer].concat())?;
+    let addresses = [1, 2].map(|host| Ipv4Addr::new(10, 78, number, host));
+    for (end, address) in ends.iter().zip(addresses) {
+        end.ip(&["address", "add", &format!("{address}/24"), "dev", name])?;
+        end.ip(&["link", "set", name, "up"])?;
+    }
+    Ok(addresses)
 }
 
 /// The bridge's end of a host's cable; the first is number 1.

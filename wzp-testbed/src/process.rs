@@ -128,6 +128,18 @@ impl Process {
     }
 }
 
+/// Memory that the process of that number holds, in bytes.
+///
+/// # Errors
+/// It is gone.
+pub fn resident_bytes(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    let kibibytes: u64 = kibibytes.context("no VmRSS in its status")?.trim().parse()?;
+    Ok(kibibytes * 1024)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {

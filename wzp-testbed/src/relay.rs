@@ -13,7 +13,7 @@ use crate::binaries;
 use crate::http::{self, Response};
 use crate::metrics::Scrape;
 use crate::netns::Namespace;
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// How long a relay may take to be ready, and to stop.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -203,11 +203,7 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// It is gone.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-        let kibibytes: u64 = kibibytes.context("no VmRSS in its status")?.trim().parse()?;
-        Ok(kibibytes * 1024)
+        process::resident_bytes(self.process.id())
     }
 
     /// Its log so far.

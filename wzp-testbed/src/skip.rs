@@ -26,6 +26,19 @@ pub fn missing_namespaces() -> Option<&'static str> {
     MISSING.get_or_init(|| attempt().err().map(describe)).as_deref()
 }
 
+/// Network namespaces, and interfaces in them that can be made slow.
+///
+/// # Panics
+/// They are lacking and this is continuous integration.
+pub fn have_bottlenecks(test: &str) -> bool {
+    let attempt = || {
+        Namespace::new("probe")
+            .and_then(|namespace| impair::bottleneck::outgoing(&namespace, "lo", 1_000_000, 16_000))
+    };
+    let describe = |error| format!("tc and a kernel with sch_tbf, for root: {error:#}");
+    have_namespaces(test) && announce(test, attempt().err().map(describe).as_deref())
+}
+
 /// The recordings of speech that the tests play.
 ///
 /// # Panics

@@ -69,7 +69,7 @@ fn a_bad_certificate_is_told_in_one_sentence() {
     let garbage = folder.path().join("garbage.pem");
     std::fs::write(&garbage, "not PEM").unwrap();
     let garbage = garbage.to_str().unwrap();
-    let cases = [("/nonexistent/cert.pem", "No such file"), (garbage, "CERTIFICATE")];
+    let cases = [("/nonexistent/cert.pem", "No such file"), (garbage, "not a PEM file")];
     for (path, reason) in cases {
         let sentence = refusal(&["--cert", path, "--key", path]);
         assert!(sentence.contains(path) && sentence.contains(reason), "{sentence}");

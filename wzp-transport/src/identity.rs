@@ -2,16 +2,17 @@
 //! or self-signed on first start and kept.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use wzp_pem::PemError;
+use wzp_untrusted::file;
 
 use crate::crypto_provider;
 
@@ -65,40 +66,55 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Why there is no usable identity.
+/// Why there is no usable identity. No variant has anything of a file's content in
+/// it, nor what a library said of it: the file may hold a private key.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// A file is missing, unreadable or not PEM of the right kind.
-    #[error("cannot read {what} from {path}: {reason}")]
+    /// A file is missing or unreadable.
+    #[error("cannot read {what} from {}: {reason}", path.display())]
     Read {
         /// "a certificate" or "a private key".
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the reader said.
-        reason: String,
+        /// What the system said.
+        reason: io::Error,
     },
-    /// The certificate is no X.509 certificate that can be read.
-    #[error("the first certificate in {path} cannot be read: {reason}")]
-    Certificate {
+    /// A file is not PEM of the right kind.
+    #[error("cannot read {what}: {} {problem}", path.display())]
+    Pem {
+        /// "a certificate" or "a private key".
+        what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the parser said.
-        reason: String,
+        /// What is wrong with it.
+        problem: PemError,
     },
-    /// The key does not belong to the certificate, or neither is usable.
-    #[error("certificate {cert} and key {key} do not work together: {reason}")]
+    /// The certificate is no X.509 certificate that can be used.
+    #[error(
+        "the first certificate in {} cannot be used: it is damaged, or not X.509 version 3",
+        .0.display()
+    )]
+    Certificate(PathBuf),
+    /// The key is of no use.
+    #[error(
+        "the private key in {} cannot be used: it is damaged, or of another kind than RSA, \
+         P-256, P-384, P-521 and Ed25519",
+        .0.display()
+    )]
+    Key(PathBuf),
+    /// The key does not belong to the certificate.
+    #[error("certificate {} and key {} do not belong together", cert.display(), key.display())]
     Mismatch {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What rustls said.
-        reason: rustls::Error,
     },
     /// A self-signed identity could not be made or kept.
     #[error(
-        "cannot keep a self-signed identity in {path}: {reason}; choose a writable directory with --state-dir"
+        "cannot keep a self-signed identity in {}: {reason}; choose a writable directory with --state-dir",
+        path.display()
     )]
     Create {
         /// The file that was to be written.
@@ -113,12 +129,37 @@ pub enum IdentityError {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    not_after: i64,
+    validity: Validity,
+}
+
+/// When a certificate is good, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub begins: i64,
+    /// Not after.
+    pub expires: i64,
+}
+
+impl Validity {
+    /// That of an X.509 certificate.
+    ///
+    /// # Errors
+    /// What the parser said.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+        let validity = parsed.validity();
+        Ok(Self {
+            begins: validity.not_before.timestamp(),
+            expires: validity.not_after.timestamp(),
+        })
+    }
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key(), not_after: self.not_after }
+        Self { chain: self.chain.clone(), key: self.key.clone_key(), validity: self.validity }
     }
 }
 
@@ -126,33 +167,34 @@ impl Identity {
     /// Reads PEM files, the chain with its end entity first.
     ///
     /// # Errors
-    /// [`IdentityError::Read`] or [`IdentityError::Mismatch`].
+    /// Any [`IdentityError`] but the last.
     pub fn from_files(cert: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let read = |what, path: &Path, reason: String| IdentityError::Read {
-            what,
-            path: path.into(),
-            reason,
-        };
-        let chain = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| read("a certificate", cert, describe(&error)))?;
-        let Some(end_entity) = chain.first() else {
-            return Err(read("a certificate", cert, "it holds no CERTIFICATE block".into()));
-        };
-        let not_after = not_after(end_entity)
-            .map_err(|reason| IdentityError::Certificate { path: cert.into(), reason })?;
+        let chain = read_pem("a certificate", cert, wzp_pem::certificates)?;
         let identity = Self {
-            not_after,
+            validity: Validity::of(&chain[0])
+                .map_err(|_| IdentityError::Certificate(cert.into()))?,
             chain,
-            key: PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| read("a private key", key, describe(&error)))?,
+            key: read_pem("a private key", key, wzp_pem::private_key)?,
         };
+        if crypto_provider().key_provider.load_private_key(identity.key.clone_key()).is_err() {
+            return Err(IdentityError::Key(key.into()));
+        }
         match identity.server_config() {
             Ok(_) => Ok(identity),
-            Err(reason) => {
-                Err(IdentityError::Mismatch { cert: cert.into(), key: key.into(), reason })
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(IdentityError::Mismatch { cert: cert.into(), key: key.into() })
             }
+            Err(_) => Err(IdentityError::Certificate(cert.into())),
         }
+    }
+
+    /// The self-signed identity kept in `directory`, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be used.
+    pub fn load(directory: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = directory.join(IDENTITY_FILE);
+        path.exists().then(|| Self::from_files(&path, &path)).transpose()
     }
 
     /// The self-signed identity kept in `directory`; made there the first time.
@@ -160,12 +202,13 @@ impl Identity {
     /// # Errors
     /// Any [`IdentityError`]; an identity that exists is never replaced.
     pub fn load_or_create(directory: &Path) -> Result<Self, IdentityError> {
-        let path = directory.join(IDENTITY_FILE);
-        if !path.exists() {
-            let create = |reason: String| IdentityError::Create { path: path.clone(), reason };
-            let (_, pem) = Self::generate().map_err(|error| create(error.to_string()))?;
-            persist(directory, &path, pem.as_bytes()).map_err(|error| create(error.to_string()))?;
+        if let Some(kept) = Self::load(directory)? {
+            return Ok(kept);
         }
+        let path = directory.join(IDENTITY_FILE);
+        let create = |reason: String| IdentityError::Create { path: path.clone(), reason };
+        let (_, pem) = Self::generate().map_err(|error| create(error.to_string()))?;
+        persist(directory, &path, pem.as_bytes()).map_err(|error| create(error.to_string()))?;
         Self::from_files(&path, &path)
     }
 
@@ -180,7 +223,10 @@ impl Identity {
         let certificate = parameters.self_signed(&key)?;
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
         let identity = Self {
-            not_after: parameters.not_after.unix_timestamp(),
+            validity: Validity {
+                begins: parameters.not_before.unix_timestamp(),
+                expires: parameters.not_after.unix_timestamp(),
+            },
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         };
@@ -194,7 +240,12 @@ impl Identity {
 
     /// When the end entity expires, in seconds since 1970.
     pub const fn expires(&self) -> i64 {
-        self.not_after
+        self.validity.expires
+    }
+
+    /// When the end entity is good.
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The key that signs stateless resets (RFC 9000 section 10.3.2). Derived
@@ -233,30 +284,27 @@ impl Identity {
     }
 }
 
-/// When a certificate expires, in seconds since 1970.
-fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
-    Ok(parsed.validity().not_after.timestamp())
-}
-
-/// A reason without the noise of the library's own type names.
-fn describe(error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
-    match error {
-        Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "it holds no such PEM block".to_owned(),
-        other => other.to_string(),
-    }
+/// What a PEM file holds.
+fn read_pem<T>(
+    what: &'static str,
+    path: &Path,
+    read: impl FnOnce(&[u8]) -> Result<T, PemError>,
+) -> Result<T, IdentityError> {
+    let pem = file::read(path, file::SETTINGS_BYTES).map_err(|reason| IdentityError::Read {
+        what,
+        path: path.into(),
+        reason,
+    })?;
+    read(&pem).map_err(|problem| IdentityError::Pem { what, path: path.into(), problem })
 }
 
 /// Writes a secret so that a crash leaves either nothing or the whole file.
-fn persist(directory: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn persist(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let temporary = path.with_extension("pem.new");
     // One that a crash left behind, or that somebody put there.
     if let Err(error) = std::fs::remove_file(&temporary)
-        && error.kind() != std::io::ErrorKind::NotFound
+        && error.kind() != io::ErrorKind::NotFound
     {
         return Err(error);
     }
@@ -298,7 +346,7 @@ mod tests {
         let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         std::fs::write(&path, no_certificate).unwrap();
         let error = Identity::from_files(&path, &path).unwrap_err();
-        assert!(matches!(error, IdentityError::Certificate { .. }), "{error}");
+        assert!(matches!(error, IdentityError::Certificate(_)), "{error}");
     }
 
     #[test]
@@ -312,6 +360,22 @@ mod tests {
     }
 
     #[test]
+    fn devices_and_what_has_no_end_are_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = directory.path().join("good.pem");
+        std::fs::write(&good, Identity::generate().unwrap().1).unwrap();
+        let endless = directory.path().join("endless.pem");
+        std::fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+        for (bad, what) in [(Path::new("/dev/zero"), "a device"), (&endless, "more than")] {
+            for (cert, key) in [(bad, good.as_path()), (&good, bad)] {
+                let error = Identity::from_files(cert, key).unwrap_err().to_string();
+                let place = bad.to_str().unwrap();
+                assert!(error.contains(what) && error.contains(place), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn key_of_another_certificate_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (a, b) = (directory.path().join("a.pem"), directory.path().join("b.pem"));
@@ -319,6 +383,43 @@ mod tests {
         std::fs::write(&b, Identity::generate().unwrap().1).unwrap();
         let error = Identity::from_files(&a, &b).unwrap_err();
         assert!(matches!(error, IdentityError::Mismatch { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_and_nothing_in_it_is_told() {
+        const CANARY: &str = "Q2FuYXJ5IGluIGEgY29hbCBtaW5l";
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let pem = Identity::generate().unwrap().1;
+        let whole = file("whole.pem", &pem);
+        let block = |kind: &str, between: &str| {
+            format!("-----BEGIN {kind}-----{between}{CANARY}{between}-----END {kind}-----\n")
+        };
+        let no_key = file("key.pem", &block("PRIVATE KEY", "\n"));
+        let one_line = file("line.pem", &block("PRIVATE KEY", " "));
+        let bare = file("bare.pem", CANARY);
+        let no_certificate = file("cert.pem", &block("CERTIFICATE", "\n"));
+        let one_line_certificate = file("crt.pem", &block("CERTIFICATE", " "));
+        let cases = [
+            (&whole, &one_line, ["line.pem", "line breaks"]),
+            (&whole, &no_key, ["key.pem", "damaged"]),
+            (&whole, &bare, ["bare.pem", "not a PEM file"]),
+            (&no_certificate, &whole, ["cert.pem", "damaged"]),
+            (&one_line_certificate, &whole, ["crt.pem", "line breaks"]),
+            (&no_key, &whole, ["key.pem", "swapped"]),
+        ];
+        let decimal = format!("{:?}", CANARY.as_bytes());
+        for (cert, key, parts) in cases {
+            let error = Identity::from_files(cert, key).unwrap_err();
+            let told = format!("{error} {error:?}");
+            assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+            let shown = told.contains(CANARY) || told.contains(decimal.trim_matches(['[', ']']));
+            assert!(!shown, "the file's content is told: {told}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustls::AlertDescription;
 use thiserror::Error;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Hello, RelayMessage, Welcome, client_message, relay_message,
+    ClientMessage, Hello, Member, RelayMessage, Welcome, client_message, relay_message,
 };
 use wzp_proto::framing::{Deframer, FramingError, MAX_MESSAGE_BYTES, encode};
 
@@ -24,7 +24,7 @@ use crate::trust::{Trust, TrustError};
 /// How long one address of the relay may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a relay may take to answer Hello.
+/// How long a relay may take to answer Hello, and for each part of the member list.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a client is not, or no longer, in a room.
@@ -154,6 +154,8 @@ pub struct Joined {
     pub connection: Connection,
     /// What the relay answered.
     pub welcome: Welcome,
+    /// The others in the room, as the relay listed them after it.
+    pub members: Vec<Member>,
     /// To the relay.
     pub sender: ControlSender,
     /// From the relay.
@@ -277,11 +279,13 @@ pub async fn enter(
     connection: Connection,
     hello: Hello,
 ) -> Result<Joined, JoinError> {
-    let joining = say_hello(&connection, hello);
-    let (welcome, sender, receiver) = tokio::time::timeout(WELCOME_TIMEOUT, joining)
-        .await
-        .map_err(|_| JoinError::NoWelcome)??;
-    Ok(Joined { endpoint, connection, welcome, sender, receiver })
+    let (welcome, sender, mut receiver) = in_time(say_hello(&connection, hello)).await?;
+    let members = members(&mut receiver, welcome.member_count).await?;
+    Ok(Joined { endpoint, connection, welcome, members, sender, receiver })
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
+    tokio::time::timeout(WELCOME_TIMEOUT, answer).await.map_err(|_| JoinError::NoWelcome)?
 }
 
 async fn say_hello(
@@ -296,6 +300,27 @@ async fn say_hello(
         relay_message::Message::Welcome(welcome) => Ok((welcome, sender, receiver)),
         _ => Err(JoinError::Protocol("its first message is not Welcome".into())),
     }
+}
+
+/// The list of so many members that follows Welcome.
+async fn members(receiver: &mut ControlReceiver, count: u32) -> Result<Vec<Member>, JoinError> {
+    let breach = |text: String| Err(JoinError::Protocol(text));
+    if count > u16::MAX.into() {
+        return breach(format!("a room with {count} members"));
+    }
+    let mut members = Vec::new();
+    while members.len() < count as usize {
+        match in_time(receiver.next()).await? {
+            relay_message::Message::Members(part) if !part.members.is_empty() => {
+                members.extend(part.members);
+            }
+            _ => return breach("its member list breaks off".into()),
+        }
+    }
+    if members.len() > count as usize {
+        return breach(format!("{} members in a list of {count}", members.len()));
+    }
+    Ok(members)
 }
 
 /// Leaves the room and waits, up to a second, until the relay knows.

@@ -9,6 +9,17 @@
 //!
 //! The relay's own packet loop is not here: it drives `quinn-proto` itself.
 
+// Every number here may be a peer's.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 pub mod address;
 pub mod congestion;
 pub mod identity;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{AckFrequencyConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
 use crate::congestion::VoiceConfig;
 
@@ -35,6 +36,21 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 /// relay keeps where it can count what it drops.
 const SEND_BUFFER: usize = 2 * MTU as usize;
 
+/// Handshake messages that came out of order, in bytes for each of the three
+/// packet number spaces: what RFC 9000 section 7.5 demands at least. A peer can
+/// have it held before anybody knows who it is.
+const CRYPTO_BUFFER: usize = 4096;
+/// Packets that a client may receive without acknowledging at once: it does
+/// so with its next packet, or after its `max_ack_delay` of 25 ms (RFC 9000
+/// section 18.2). By default it is every second packet, and a listener in a
+/// large room would send as many as it hears talkers. Clients without the
+/// extension (draft-ietf-quic-ack-frequency) go on so.
+///
+/// Clients do not ask the same of relays: at 50 packets a second those 25 ms
+/// are over first, and a packet of the handshake that was lost would be
+/// missed later.
+pub const PACKETS_PER_ACK: u32 = 64;
+
 /// Control messages in flight to a client, in bytes: the longest message twice.
 const CLIENT_STREAM_WINDOW: u32 = 128 * 1024;
 
@@ -48,6 +64,7 @@ fn common(idle_timeout: Duration) -> TransportConfig {
         .initial_mtu(MTU)
         .mtu_discovery_config(None)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .crypto_buffer_size(CRYPTO_BUFFER)
         .datagram_receive_buffer_size(Some(RECEIVE_BUFFER))
         .datagram_send_buffer_size(SEND_BUFFER);
     config
@@ -64,9 +81,28 @@ pub fn client() -> TransportConfig {
     config
 }
 
-/// For a relay: one control stream per client, which can hold `message_bytes`
-/// unread.
-pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
+/// Control messages from a client that a relay has not read, in bytes. A client
+/// can fill it and say nothing else, so it is short: what is more than one
+/// message waits at the client. The longest message takes four round trips.
+pub const CONTROL_WINDOW: u32 = 4096;
+
+/// What a client may send, in bytes, while its first packet waits for a decision, and
+/// all such clients of one shard: its first flight, twice.
+const WAITING: u64 = 4 * MTU as u64;
+const ALL_WAITING: u64 = 256 * 1024;
+
+/// A relay's side of all connections.
+pub fn server(crypto: Arc<QuicServerConfig>, idle_timeout: Duration) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(crypto);
+    config
+        .incoming_buffer_size(WAITING)
+        .incoming_buffer_size_total(ALL_WAITING)
+        .transport_config(Arc::new(relay(idle_timeout)));
+    config
+}
+
+/// For a relay: one control stream per client.
+fn relay(idle_timeout: Duration) -> TransportConfig {
     /// Fifty packets in flight before the first acknowledgement. Voice does not
     /// grow to fill a path, so there is nothing to probe for, and a listener
     /// in a large room gets as much every 20 ms.
@@ -74,24 +110,14 @@ pub fn relay(idle_timeout: Duration, message_bytes: u32) -> TransportConfig {
     /// Control messages written and not yet acknowledged; the rest waits where
     /// it is limited by `limits.outbox_bytes`.
     const STREAM_SEND_WINDOW: u64 = 64 * 1024;
-    /// Packets that a client may receive without acknowledging at once: it does
-    /// so with its next packet, or after its `max_ack_delay` of 25 ms (RFC 9000
-    /// section 18.2). By default it is every second packet, and a listener in a
-    /// large room would send as many as it hears talkers. Clients without the
-    /// extension (draft-ietf-quic-ack-frequency) go on so.
-    ///
-    /// Clients do not ask the same of relays: at 50 packets a second those 25 ms
-    /// are over first, and a packet of the handshake that was lost would be
-    /// missed later.
-    const PACKETS_PER_ACK: u32 = 64;
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
     let mut config = common(idle_timeout);
     config
         .ack_frequency_config(Some(acknowledgements))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .stream_receive_window(VarInt::from_u32(message_bytes))
-        .receive_window(VarInt::from_u32(message_bytes))
+        .stream_receive_window(VarInt::from_u32(CONTROL_WINDOW))
+        .receive_window(VarInt::from_u32(CONTROL_WINDOW))
         .send_window(STREAM_SEND_WINDOW)
         .congestion_controller_factory(Arc::new(VoiceConfig::new(INITIAL_WINDOW)));
     config

@@ -1,6 +1,8 @@
 //! How a client decides that a relay is the right one. There are three honest
 //! ways and no silent fourth.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -8,7 +10,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls_native_certs::ErrorKind;
 use thiserror::Error;
+use wzp_untrusted::file;
 
 use crate::crypto_provider;
 use crate::identity::Fingerprint;
@@ -82,16 +86,36 @@ pub fn https_client_config() -> Result<rustls::ClientConfig, TrustError> {
     Ok(builder.with_root_certificates(system_roots("")?).with_no_client_auth())
 }
 
+/// Longest file of authorities, in bytes: a hundred times what systems have.
+const ROOTS_BYTES: u64 = 32 << 20;
+
 fn system_roots(otherwise: &'static str) -> Result<rustls::RootCertStore, TrustError> {
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+        && let Err(error) = file::look(&path, ROOTS_BYTES)
+        && error.kind() == io::ErrorKind::InvalidInput
+    {
+        let reason = format!("SSL_CERT_FILE={}: {error}", path.display());
+        return Err(TrustError::NoRoots(reason, otherwise));
+    }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
-        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        let reasons: Vec<_> = found.errors.iter().map(reason).collect();
         let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
         return Err(TrustError::NoRoots(reasons, otherwise));
     }
     Ok(roots)
+}
+
+/// Why a file of authorities is of no use, without a part of it: it may be a key that
+/// somebody named by mistake.
+fn reason(error: &rustls_native_certs::Error) -> String {
+    match &error.kind {
+        ErrorKind::Io { inner, path } => format!("{}: {inner}", path.display()),
+        ErrorKind::Os(_) => "the system's store cannot be read".to_owned(),
+        _ => "a file is not PEM as it should be".to_owned(),
+    }
 }
 
 /// Checks the certificate's fingerprint, if one is wanted, and always that the

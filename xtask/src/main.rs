@@ -1,6 +1,7 @@
-//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup`, `deb` and
-//! `fuzz`.
+//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup`, `deb`,
+//! `fuzz` and `attack`.
 
+mod attack;
 mod bench;
 mod bound;
 mod deb;
@@ -42,6 +43,8 @@ enum Command {
     Deb(deb::Options),
     /// Feed random input to every parser that reads from the network.
     Fuzz(fuzz::Options),
+    /// Attack a relay of one's own, beside two honest calls.
+    Attack(attack::Options),
     /// Build the kernel programs, whose objects are committed.
     BuildEbpf(ebpf::BuildOptions),
     /// Show the kernel programs' instructions between their source.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Deb(options) => deb::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Attack(options) => attack::run(&options),
         Command::BuildEbpf(options) => ebpf::build(&options),
         Command::Disasm(options) => ebpf::disasm(&options),
         Command::Bench(command) => bench::run(&command),

@@ -7,6 +7,9 @@ use wzp_proto::control::{MAX_REPORT_SOURCES, ReceiverReport, SourceReport};
 
 use super::frame::Frame;
 
+/// The relay hears of those of whom a frame came in this time.
+const HEARD_LATELY: Duration = Duration::from_secs(5);
+
 /// The frames of all talkers of a room.
 #[derive(Debug, Default)]
 pub(crate) struct Ear {
@@ -55,9 +58,13 @@ impl Ear {
         counted && arrival != Arrival::Again
     }
 
-    /// What a client tells the relay once a second; `None` if it hears nobody.
-    pub(crate) fn report(&self) -> Option<ReceiverReport> {
-        let heard = self.streams.iter().flatten().take(MAX_REPORT_SOURCES);
+    /// What a client tells the relay once a second; `None` if it has heard nobody
+    /// lately.
+    pub(crate) fn report(&self, now: u64) -> Option<ReceiverReport> {
+        let lately = |stream: &&Stream| {
+            Duration::from_nanos(now.saturating_sub(stream.latest)) < HEARD_LATELY
+        };
+        let heard = self.streams.iter().flatten().filter(lately).take(MAX_REPORT_SOURCES);
         let sources: Vec<_> = heard.map(Stream::report).collect();
         (!sources.is_empty()).then_some(ReceiverReport { sources })
     }
@@ -81,7 +88,9 @@ struct Stream {
     seen: u64,
     /// Frames, each counted once.
     came: u32,
-    /// Of the latest frame, in nanoseconds.
+    /// When the latest frame came, in nanoseconds.
+    latest: u64,
+    /// Of that frame, in nanoseconds.
     transit: u64,
     /// Interarrival jitter (RFC 3550 section 6.4.1), in nanoseconds.
     jitter: u64,
@@ -95,6 +104,7 @@ impl Stream {
             highest: frame.sequence,
             seen: 1,
             came: 1,
+            latest: now,
             transit: now.saturating_sub(frame.sent),
             jitter: 0,
         }
@@ -121,6 +131,7 @@ impl Stream {
         };
         if arrival != Arrival::Again {
             self.came += 1;
+            self.latest = now;
             let transit = now.saturating_sub(frame.sent);
             let difference = transit.abs_diff(self.transit);
             self.transit = transit;
@@ -179,20 +190,31 @@ mod tests {
     #[test]
     fn frames_outside_of_the_measured_time_are_reported_but_not_counted() {
         let mut ear = Ear::new(3);
-        assert_eq!(ear.report(), None);
+        assert_eq!(ear.report(0), None);
         assert!(!ear.hear(&frame(1, 0), 0, false));
         assert!(ear.hear(&frame(2, 7), 0, true));
         assert!(ear.hear(&frame(1, 9), 0, true));
         assert!(!ear.hear(&frame(1, 9), 0, true), "the second copy");
         assert!(!ear.hear(&frame(3, 0), 0, true), "not of this room");
         assert_eq!(ear.counts, Counts { received: 2, duplicates: 1, reordered: 0 });
-        let report = ear.report().unwrap();
+        let report = ear.report(0).unwrap();
         let told: Vec<_> = report
             .sources
             .iter()
             .map(|source| (source.sender_id, source.frames_expected, source.frames_lost))
             .collect();
         assert_eq!(told, [(11, 10, 8), (12, 1, 0)]);
+    }
+
+    #[test]
+    fn only_those_are_reported_who_were_heard_lately() {
+        let mut ear = Ear::new(400);
+        let at = |member: u32| u64::from(member) * 100_000_000;
+        for member in 0..400 {
+            ear.hear(&frame(member, 0), at(member), true);
+        }
+        let told = |now| ear.report(now).map_or(0, |report| report.sources.len());
+        assert_eq!((told(at(400)), told(at(449)), told(at(450))), (49, 0, 0));
     }
 
     #[test]
@@ -203,7 +225,7 @@ mod tests {
             // Every other frame is 1600 us late.
             ear.hear(&frame, frame.sent + u64::from(sequence % 2) * 1_600_000, true);
         }
-        let jitter = ear.report().unwrap().sources[0].jitter_us;
+        let jitter = ear.report(200 * 100).unwrap().sources[0].jitter_us;
         assert!((1590..=1600).contains(&jitter), "{jitter}");
     }
 }

@@ -13,7 +13,7 @@ use super::options::LoadOptions;
 use super::tally::Tally;
 use super::{Measured, Progress};
 use crate::summary::thousandths;
-use crate::terminal::{Terminal, printable};
+use crate::terminal::Terminal;
 
 /// Above this share of the time a thread has no reserve: what it measures is
 /// itself.
@@ -36,7 +36,7 @@ struct Outcome {
     join_failures: BTreeMap<String, u64>,
     /// Those that ended before the end, by reason.
     sessions_lost: BTreeMap<String, u64>,
-    /// From opening a socket to the relay's Welcome.
+    /// From opening a socket to the end of the relay's member list.
     join_ms: JoinTimes,
     joins_per_second: f64,
     /// In the measured time, as everything that follows.
@@ -159,12 +159,6 @@ impl Outcome {
     }
 }
 
-impl Outcome {
-    fn json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and strings are always JSON")
-    }
-}
-
 fn joins_per_second(progress: &Progress) -> f64 {
     let joining = progress.joining.unwrap_or_default().as_secs_f64();
     if joining > 0.0 { thousandths(progress.joined as f64 / joining) } else { 0.0 }
@@ -206,7 +200,7 @@ impl Printer {
         let Progress { joined, failed, .. } = *progress;
         if self.options.json {
             let per_second = joins_per_second(progress);
-            self.terminal.result(json!({
+            self.terminal.json(&json!({
                 "event": "joined", "sessions": joined, "failed": failed,
                 "seconds": thousandths(seconds), "joins_per_second": per_second,
             }));
@@ -224,7 +218,7 @@ impl Printer {
 
     pub(super) fn measuring(&self) {
         if self.options.json {
-            self.terminal.result(json!({ "event": "measuring" }));
+            self.terminal.json(&json!({ "event": "measuring" }));
         } else {
             let seconds = self.options.duration.as_secs_f64();
             self.terminal.event(format_args!("measuring for {seconds} s"));
@@ -233,7 +227,7 @@ impl Printer {
 
     pub(super) fn measured(&self) {
         if self.options.json {
-            self.terminal.result(json!({ "event": "measured" }));
+            self.terminal.json(&json!({ "event": "measured" }));
         }
     }
 
@@ -254,7 +248,7 @@ impl Printer {
             ));
         }
         if self.options.json {
-            self.terminal.result(outcome.json());
+            self.terminal.json(&outcome);
         } else {
             self.terminal.result(outcome);
         }
@@ -287,10 +281,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { join_ms, latency_us, session_loss_pct, lag_us, .. } = self;
         let ms = |micros: f64| micros / 1e3;
-        let mut row = |name: &str, text: fmt::Arguments<'_>| {
-            let text = text.to_string();
-            writeln!(f, "{name:<11}{}", printable(&text))
-        };
+        let mut row = |name: &str, text: fmt::Arguments<'_>| writeln!(f, "{name:<11}{text}");
         row(
             "load",
             format_args!(

@@ -98,7 +98,7 @@ impl Session {
             muted: !seat.talks,
             token: common.token.clone(),
         };
-        let Joined { endpoint, connection, welcome, sender, receiver } =
+        let Joined { endpoint, connection, welcome, sender, receiver, .. } =
             join::enter(endpoint, connection, hello).await?;
         let sender_id = sender_id(welcome.sender_id)
             .ok_or_else(|| JoinError::Protocol(format!("sender id {}", welcome.sender_id)))?;
@@ -170,7 +170,7 @@ async fn answer(
                 }
                 Err(_) => return,
             },
-            _ = reports.tick(), if hears => match ear.borrow().report() {
+            _ = reports.tick(), if hears => match ear.borrow().report(common.clock.now()) {
                 Some(report) => client_message::Message::ReceiverReport(report),
                 None => continue,
             },

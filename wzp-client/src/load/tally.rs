@@ -69,7 +69,7 @@ pub(crate) struct Tally {
     pub(crate) sessions: Vec<SessionTally>,
     pub(crate) join_failures: Reasons,
     pub(crate) sessions_lost: Reasons,
-    /// From opening a socket to Welcome, in nanoseconds.
+    /// From opening a socket to the end of the member list, in nanoseconds.
     pub(crate) join: Histogram<u64>,
     /// From sending to receiving, in nanoseconds.
     pub(crate) latency: Histogram<u64>,

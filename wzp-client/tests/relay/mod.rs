@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
 use wzp_proto::close::CloseCode;
-use wzp_proto::control::{ClientMessage, Hello, RelayMessage, Welcome, client_message};
+use wzp_proto::control::relay_message::Message;
+use wzp_proto::control::{
+    ClientMessage, Hello, Member, Members, RelayMessage, Welcome, client_message,
+};
 use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
 use wzp_transport::identity::Identity;
 
@@ -98,8 +101,15 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
+    /// To a room with nobody else in it.
     pub(crate) async fn welcome(&mut self, welcome: Welcome) {
-        self.send(wzp_proto::control::relay_message::Message::Welcome(welcome)).await;
+        self.send(Message::Welcome(welcome)).await;
+    }
+
+    /// To a room with others.
+    pub(crate) async fn welcome_among(&mut self, members: Vec<Member>) {
+        self.welcome(Welcome { member_count: members.len() as u32, ..welcome() }).await;
+        self.send(Message::Members(Members { members })).await;
     }
 
     pub(crate) fn close(&self, code: CloseCode, sentence: &str) {

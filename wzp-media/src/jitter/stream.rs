@@ -233,11 +233,12 @@ impl Stream {
         let ticks = self.continued + self.frames.values().map(|frame| frame.ticks).sum::<i64>();
         stats.frames_received = self.arrivals.received();
         stats.frames_expected = self.arrivals.expected();
-        stats.frames_lost = stats.frames_expected - stats.frames_received;
+        stats.frames_lost = stats.frames_expected.saturating_sub(stats.frames_received);
         stats.jitter_us = self.delay.jitter_us();
-        stats.depth_ms = (ticks * TICK_US / 1000) as u32;
-        stats.target_ms = (self.target(now_us).now_us / 1000) as u32;
-        stats.slack_ms = (self.last_slack_us / 1000) as i32;
+        let millis = |us: i64| u32::try_from((us / 1000).max(0)).unwrap_or(u32::MAX);
+        stats.depth_ms = millis(ticks * TICK_US);
+        stats.target_ms = millis(self.target(now_us).now_us);
+        stats.slack_ms = i32::try_from(self.last_slack_us / 1000).unwrap_or(i32::MAX);
     }
 
     fn play(&mut self, now_us: i64, finishing: bool, stats: &mut JitterStats) -> Playout {

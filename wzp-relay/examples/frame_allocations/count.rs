@@ -12,6 +12,8 @@ pub(crate) struct Counting;
 pub(crate) struct Tally {
     pub(crate) allocations: u64,
     pub(crate) bytes: u64,
+    /// Bytes given back.
+    pub(crate) freed: u64,
 }
 
 thread_local! {
@@ -27,10 +29,16 @@ pub(crate) fn during<T>(tally: &mut Tally, act: impl FnOnce() -> T) -> T {
 }
 
 fn note(size: usize) {
-    let counted = TALLY.get().map(|Tally { allocations, bytes }| Tally {
-        allocations: allocations + 1,
-        bytes: bytes + size as u64,
+    let counted = TALLY.get().map(|tally| Tally {
+        allocations: tally.allocations + 1,
+        bytes: tally.bytes + size as u64,
+        ..tally
     });
+    TALLY.set(counted);
+}
+
+fn note_freed(size: usize) {
+    let counted = TALLY.get().map(|tally| Tally { freed: tally.freed + size as u64, ..tally });
     TALLY.set(counted);
 }
 
@@ -52,11 +60,13 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
+        note_freed(layout.size());
         // SAFETY: as above; the block came from the system's allocator.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        note_freed(layout.size());
         // SAFETY: as above; the block came from the system's allocator.
         unsafe { System.dealloc(block, layout) }
     }
@@ -66,6 +76,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, more: Self) {
         self.allocations += more.allocations;
         self.bytes += more.bytes;
+        self.freed += more.freed;
     }
 }
 
@@ -76,6 +87,7 @@ impl Sub for Tally {
         Self {
             allocations: self.allocations - before.allocations,
             bytes: self.bytes - before.bytes,
+            freed: self.freed - before.freed,
         }
     }
 }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
-use quinn_proto::ServerConfig;
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::sessions::SessionBook;
@@ -89,20 +88,19 @@ fn shared(case: &Case) -> Result<Shared> {
     // Pings are control messages, one per session and interval: not media.
     let limits = Limits { ping_interval: Duration::from_secs(3600), ..Limits::default() };
     let (identity, _) = Identity::generate()?;
-    let mut server = ServerConfig::with_crypto(identity.quic_server_config()?);
-    let transport = parameters::relay(limits.idle_timeout, limits.message_bytes);
-    server.transport_config(Arc::new(transport));
+    let server = parameters::server(identity.quic_server_config()?, limits.idle_timeout);
+    let start = Instant::now();
     Ok(Shared {
         shards: case.shards,
         server: Arc::new(server),
         reset_key: identity.reset_key(),
-        admission: Admission::new(&limits),
+        admission: Admission::new(&limits, start),
         rooms: Arc::new(RoomCounts::new(10, RoomLabel::Name)),
         sessions: Arc::new(SessionBook::new(10)),
         auth: Arc::default(),
         auth_stats: Arc::default(),
         hold: case.hold,
-        epoch: (Instant::now(), SystemTime::now()),
+        epoch: (start, SystemTime::now()),
         limits: Arc::new(limits),
     })
 }

@@ -67,6 +67,7 @@ pub fn look(control: &Control, path: &str) -> Result<Value, Refusal> {
         "/sessions" => show(control.sessions()),
         "/rooms" => show(control.rooms()),
         "/flows" => flows(control),
+        "/config" => show(&*control.config()),
         _ => Err(absent(&Method::GET, path)),
     }
 }
@@ -102,8 +103,19 @@ pub fn act(
             Ok(change) => show(change),
             Err(error) => Err(refuse(BAD, format!("{error:#}"))),
         },
+        #[cfg(debug_assertions)]
+        ("POST", ["debug", "shards", index, "fail"]) => fail_shard(control, index),
         _ => Err(absent(method, path)),
     }
+}
+
+/// Has a shard panic at its next mail. For tests: release builds do not have it.
+#[cfg(debug_assertions)]
+fn fail_shard(control: &Control, index: &str) -> Result<Value, Refusal> {
+    let shard = index.parse().ok().and_then(|index: usize| control.shards.get(index));
+    let shard = shard.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such shard"))?;
+    shard.post(crate::shard::mail::Mail::Panic);
+    Ok(json!({ "shard": index }))
 }
 
 fn absent(method: &Method, path: &str) -> Refusal {
@@ -147,8 +159,10 @@ fn flows(control: &Control) -> Result<Value, Refusal> {
     show(control.sources.accounts.flows())
 }
 
+/// In canonical form, as peers' are.
 fn address(text: &str) -> Result<IpAddr, Refusal> {
-    text.parse().map_err(|_| refuse(BAD, "that is not an IP address"))
+    let ip: Result<IpAddr, _> = text.parse();
+    ip.map(|ip| ip.to_canonical()).map_err(|_| refuse(BAD, "that is not an IP address"))
 }
 
 fn block(control: &Control, by: &Operator, ip: &str, body: &Bytes) -> Result<Value, Refusal> {

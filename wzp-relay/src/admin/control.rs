@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 use tokio::sync::Notify;
 use tracing::{debug_span, info, warn};
@@ -17,7 +17,7 @@ use wzp_telemetry::trace::{KeyValue, finished};
 use super::drain::{Drain, DrainError, Draining, Signalled, Then};
 use super::lists::{DrainStatus, RoomRow, SessionRow, Status};
 use super::operator::{Action, Operator};
-use super::reload::{CurrentIdentity, Keys, Reloaded};
+use super::reload::{CurrentIdentity, Keys, Reloaded, Reloading};
 use super::systemd;
 use crate::audit;
 use crate::auth::authenticator::Authenticator;
@@ -37,8 +37,8 @@ pub struct Control {
     pub listening: SocketAddr,
     /// The command line, for reading the configuration anew.
     pub cli: Cli,
-    /// Held while the configuration is read anew.
-    pub reloading: Mutex<()>,
+    /// Who reads the configuration anew.
+    pub reloading: Reloading,
     /// The configuration in force: what waits for a restart is not in it.
     pub config: Mutex<Arc<Config>>,
     /// The numbers.
@@ -204,8 +204,7 @@ impl Control {
     }
 
     async fn nobody_is_left(&self) {
-        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
-        while self.sources.admission.population() != nobody {
+        while self.sources.admission.population() != Population::default() {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -221,12 +220,12 @@ impl Control {
         is_there
     }
 
-    /// Ends all sessions from an address; how many there were.
+    /// Ends all sessions from an address in canonical form; how many there were.
     pub fn kick_all_from(&self, ip: IpAddr, reason: Option<&str>) -> usize {
         let of = |row: SessionRow| {
             let peer: SocketAddr = row.peer.parse().ok()?;
             let session = SessionId::parse(&row.session)?;
-            (peer.ip().to_canonical() == ip.to_canonical()).then_some(session)
+            (peer.ip() == ip).then_some(session)
         };
         let sessions: Vec<_> = self.sessions().into_iter().filter_map(of).collect();
         sessions.iter().for_each(|session| self.tell_shards_to_kick(*session, reason));
@@ -249,8 +248,11 @@ impl Control {
     /// # Errors
     /// Something is not usable; all stays as it was.
     pub fn reload(&self, by: Option<&Operator>) -> Result<Reloaded> {
-        // One after the other: each compares with what the last left.
-        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = self.reloading.place() else {
+            warn!("a reload is under way and another one waits for it, which is enough");
+            bail!("a reload is under way and another one waits for it; it reads what there is now");
+        };
+        let _turn = place.turn();
         let _span = debug_span!("reload").entered();
         systemd::reloading();
         // Whoever moved it away needs a new one whatever the configuration says.

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wzp_telemetry::audit::Audit;
-use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, memory, storage};
+use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, Storage, memory};
+use wzp_telemetry::panics::Panic;
 
 use crate::kernel::{Mode, Statistics};
 use crate::metrics::Sources;
@@ -21,14 +22,17 @@ const STEP: Duration = Duration::from_secs(1);
 /// From this share of a limit on, an operator should know.
 const NEARLY: f64 = 0.9;
 
+/// A panic is told of for so long.
+const TOLD_OF_PANIC: Duration = Duration::from_secs(300);
+
 /// More loss than this is heard.
 const LOSS: f64 = 0.01;
 
 /// Looks at a relay.
 pub struct RelayHealth {
     sources: Sources,
-    /// The folders that the relay writes to.
-    folders: Vec<PathBuf>,
+    /// Of the folders that the relay writes to.
+    storage: Storage,
     recent: Mutex<Recent>,
 }
 
@@ -51,7 +55,8 @@ impl RelayHealth {
     /// Of the relay behind `sources`, which writes to these folders.
     pub fn new(sources: Sources, folders: Vec<PathBuf>) -> Self {
         let first = (Instant::now(), totals(&sources));
-        Self { sources, folders, recent: Mutex::new(Recent([first].into())) }
+        let storage = Storage::of(folders);
+        Self { sources, storage, recent: Mutex::new(Recent([first].into())) }
     }
 
     fn last_minute(&self) -> Totals {
@@ -82,12 +87,13 @@ impl Health for RelayHealth {
             transfers_active: 0,
             peers: 0,
             checks: vec![
-                shards(sources.stuck_shard()),
+                shards(sources.stuck_shard(), sources.all_shards_fail()),
+                panics(sources.panics.last(), Instant::now()),
                 network(&recent),
                 drops(&recent),
                 self::sessions(sessions, sources.admission.most_sessions()),
                 ebpf(&sources.accounts.reader().statistics()),
-                storage(&self.folders),
+                self.storage.check(),
                 memory(),
                 log(&recent),
                 audit(&sources.audit),
@@ -107,7 +113,7 @@ fn totals(sources: &Sources) -> Totals {
         totals.forwarded += shard.media_packets_forwarded.get();
         totals.lost += LOST.map(|reason| shard.packets_dropped[reason].get()).iter().sum::<u64>();
         totals.udp_sent += shard.udp_packets_sent.get();
-        totals.udp_send_errors += shard.udp_send_errors.get();
+        totals.udp_send_errors += shard.udp_send_errors();
     }
     totals
 }
@@ -135,14 +141,30 @@ impl Recent {
     }
 }
 
-/// The one thing that a restart helps against.
-fn shards(stuck: Option<(usize, Duration)>) -> Check {
-    match stuck {
-        None => Check::ok("shards"),
-        Some((index, since)) => Check::failed(
-            "shards",
-            Consequence::Unhealthy,
-            format!("shard {index} has hung for {} seconds", since.as_secs()),
+/// The one thing that a restart helps against. A shard that fails again and again has
+/// begun again each time, which is what a restart of the relay would do, too; but for
+/// the others' calls, which it would end. Where all fail, it is worth a try.
+fn shards(stuck: Option<(usize, Duration)>, all_fail: bool) -> Check {
+    let problem = match stuck {
+        Some((index, since)) => format!("shard {index} has hung for {} seconds", since.as_secs()),
+        None if all_fail => "all shards fail again and again; the log says why".to_owned(),
+        None => return Check::ok("shards"),
+    };
+    Check::failed("shards", Consequence::Unhealthy, problem)
+}
+
+fn panics(last: Option<Panic>, now: Instant) -> Check {
+    let ago = |panic: &Panic| now.saturating_duration_since(panic.at);
+    match last.filter(|panic| ago(panic) < TOLD_OF_PANIC) {
+        None => Check::ok("panics"),
+        Some(panic) => Check::failed(
+            "panics",
+            Consequence::Degraded,
+            format!(
+                "the thread {} failed {} seconds ago and went on; the log says why",
+                panic.thread,
+                ago(&panic).as_secs()
+            ),
         ),
     }
 }

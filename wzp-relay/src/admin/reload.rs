@@ -1,12 +1,13 @@
 //! What can be read anew while the relay runs: configuration, certificate, keys.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use quinn_proto::ServerConfig;
 use serde::{Deserialize, Serialize};
-use wzp_transport::identity::{Fingerprint, Identity, IdentityError};
+use wzp_telemetry::probe;
+use wzp_transport::identity::{Fingerprint, IDENTITY_FILE, Identity, IdentityError};
 use wzp_transport::parameters;
 
 use super::control::Control;
@@ -41,6 +42,39 @@ pub struct Keys {
     pub token_keys_removed: Vec<String>,
 }
 
+/// Reloads, one after the other: each compares with what the last has left. Files may keep
+/// one waiting for ever, so no more wait for it than are of use.
+#[derive(Debug, Default)]
+pub struct Reloading {
+    inside: AtomicUsize,
+    turn: Mutex<()>,
+}
+
+/// The right to reload, after whoever is at it.
+pub struct Place<'a>(&'a Reloading);
+
+impl Reloading {
+    /// `None`: one is under way and another one waits, which will read what there is now.
+    pub fn place(&self) -> Option<Place<'_>> {
+        let enter = |inside: usize| (inside < 2).then_some(inside + 1);
+        let entered = self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter);
+        entered.is_ok().then_some(Place(self))
+    }
+}
+
+impl Place<'_> {
+    /// Waits for the end of the one before.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// An identity that was read and is not used yet.
 pub struct NextIdentity(State);
 
@@ -62,9 +96,7 @@ impl CurrentIdentity {
     /// It cannot be read, or not be used.
     pub fn read(relay: &RelaySection, limits: &Limits) -> Result<Self> {
         let identity = read(relay)?;
-        let mut server = ServerConfig::with_crypto(identity.quic_server_config()?);
-        let transport = parameters::relay(limits.idle_timeout, limits.message_bytes);
-        server.transport_config(Arc::new(transport));
+        let server = parameters::server(identity.quic_server_config()?, limits.idle_timeout);
         let expires = Arc::new(AtomicI64::new(identity.expires()));
         Ok(Self { state: Mutex::new(State { identity, server: Arc::new(server) }), expires })
     }
@@ -129,6 +161,7 @@ impl Control {
         let wanted = Config::load(&self.cli)?;
         let changes = Change::between(&old, &wanted);
         let new = Change::apply(&old, &wanted)?;
+        new.check_files()?;
         let identity = self.identity.prepare(&new.relay).context("relay.cert and relay.key")?;
         let tokens = self.authenticator.prepare(&new.auth).context("[auth]")?;
         self.log.apply(&new.logging)?;
@@ -161,6 +194,26 @@ impl Control {
     }
 }
 
+/// The identity that a relay would have now, if it is there already. Makes none.
+///
+/// # Errors
+/// It cannot be read or used, or could not be made.
+pub fn look_for_identity(relay: &RelaySection) -> Result<Option<Identity>> {
+    let found = match (&relay.cert, &relay.key) {
+        (Some(cert), Some(key)) => Some(Identity::from_files(cert, key)?),
+        _ => Identity::load(&relay.state_dir)?,
+    };
+    match &found {
+        Some(identity) => drop(identity.quic_server_config()?),
+        None => {
+            let path = relay.state_dir.join(IDENTITY_FILE);
+            probe::file(&path)
+                .map_err(|error| IdentityError::Create { path, reason: error.to_string() })?;
+        }
+    }
+    Ok(found)
+}
+
 /// Files of the operator, or the self-signed identity of the state directory.
 fn read(relay: &RelaySection) -> Result<Identity, IdentityError> {
     match (&relay.cert, &relay.key) {
@@ -177,6 +230,19 @@ mod tests {
         let (identity, pem) = Identity::generate().unwrap();
         std::fs::write(path, pem).unwrap();
         identity.fingerprint().to_string()
+    }
+
+    #[test]
+    fn one_reload_works_and_one_waits() {
+        let reloading = Reloading::default();
+        let first = reloading.place().unwrap();
+        let turn = first.turn();
+        let second = reloading.place().unwrap();
+        assert!(reloading.place().is_none(), "the second reads what the third would");
+        drop(turn);
+        drop(first);
+        let _turn = second.turn();
+        assert!(reloading.place().is_some());
     }
 
     #[test]
@@ -207,7 +273,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let relay = RelaySection { state_dir: folder.path().into(), ..RelaySection::default() };
         let current = CurrentIdentity::read(&relay, &Limits::default()).unwrap();
-        std::fs::remove_file(folder.path().join(wzp_transport::identity::IDENTITY_FILE)).unwrap();
+        std::fs::remove_file(folder.path().join(IDENTITY_FILE)).unwrap();
         let (old, new) = current.take(current.prepare(&relay).unwrap(), &[]);
         assert_ne!(old, new);
     }

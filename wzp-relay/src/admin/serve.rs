@@ -13,16 +13,17 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
-use wzp_telemetry::http::{self, Program, Purpose, Site, Traffic, WebConfig};
+use wzp_telemetry::http::{self, Listening, Program, Purpose, Site, Traffic, WebConfig};
 use wzp_telemetry::log::Log;
 use wzp_telemetry::metrics::Scrapes;
+use wzp_telemetry::panics::Panics;
 use wzp_telemetry::trace::Trace;
 use wzp_transport::identity::Identity;
 
 use super::control::{Control, DrainState};
 use super::drain::Signalled;
 use super::health::RelayHealth;
-use super::reload::CurrentIdentity;
+use super::reload::{CurrentIdentity, Reloading};
 use super::signals::{Signals, Wish};
 use super::{socket, systemd};
 use crate::audit;
@@ -46,11 +47,11 @@ use crate::shard::Shared;
 const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_VERSION") };
 
 /// The listener for metrics.
-const METRICS: Purpose =
+pub(crate) const METRICS: Purpose =
     Purpose { serves: "metrics", chosen_with: "metrics.listen_addr or --metrics-port" };
 
 /// The listener for health alone.
-const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "health.listen_addr" };
+pub(crate) const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "health.listen_addr" };
 
 /// What a relay is started with.
 pub struct Start {
@@ -64,32 +65,37 @@ pub struct Start {
     pub trace: Trace,
     /// Who may do what the start needs capabilities for.
     pub privileged: Privileged,
+    /// The process's panics, from [`wzp_telemetry::panics::watch`] with [`PARTS`].
+    pub panics: Arc<Panics>,
 }
+
+/// The parts of the relay that panics are counted by: how their threads' names begin.
+/// All others belong to the control plane.
+pub const PARTS: &[&str] = &["shard", "accounts", "audit", "log", "control"];
 
 /// Runs a relay until a signal or an operator ends it.
 ///
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
-pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Result<()> {
+pub async fn serve(start: Start) -> Result<()> {
+    let Start { cli, config, log, trace, privileged, panics } = start;
     let started = Instant::now();
     privileged.report();
     let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
-    let count = match config.relay.shards {
-        0 => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(crate::config::MAX_SHARDS),
-        given => given,
-    };
+    let count = shard_count(&config);
     // Signals first: one that comes during the start must not be lost.
     let mut signals = Signals::new()?;
     let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
     let (listen, steers) = (config.relay.listen, config.ebpf.mode != EbpfMode::Off);
-    let (sockets, steering) = privileged.run(move || {
+    let (sockets, steering, lanes) = privileged.run(move || {
         let sockets = udp::bind(listen, count)?;
         let steering = steering::start(&sockets, steers);
-        Ok::<_, udp::ListenError>((sockets, steering))
+        let lanes = udp::open_lanes(&sockets, steering);
+        Ok::<_, udp::ListenError>((sockets, steering, lanes))
     })?;
-    udp::warn_of_small_buffers(&sockets);
+    if let Some(problem) = udp::small_buffers(&sockets) {
+        warn!("{problem}");
+    }
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
     let listeners = Listeners::bind(&config, &privileged)?;
@@ -106,8 +112,8 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     let authenticator = Arc::new(authenticator.context("[auth]")?);
     let (auth, requests) = queue(authenticator.stats());
     let shared = shared(&config, &identity, &authenticator, count, started);
-    let mut shards =
-        run::start(&shared, sockets, &flows, &auth, &audit).context("cannot start the shards")?;
+    let mut shards = run::start(&shared, sockets, lanes, &flows, &auth, &audit)
+        .context("cannot start the shards")?;
     tokio::spawn(authenticator.clone().serve(requests, shards.postboxes.clone()));
     let sources = Sources {
         shards: shards.stats.clone(),
@@ -124,12 +130,14 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
         audit: audit.clone(),
         traces: Arc::new(trace.reader()),
         reloads: Arc::new(Reloads::default()),
+        panics,
         started,
     };
     let folders = vec![config.relay.state_dir.clone()];
     let health: Arc<dyn Health> = Arc::new(RelayHealth::new(sources.clone(), folders));
     let metrics_at = listeners.metrics_at()?;
-    listeners.serve(&config, &sources, &health)?;
+    let traffic = Arc::new(Traffic::default());
+    listeners.serve(&config, &sources, &health, &traffic)?;
     // Who reads the announcement may ask at once whether the relay is ready.
     while sources.is_starting() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -140,7 +148,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     let control = Arc::new(Control {
         listening,
         cli,
-        reloading: Mutex::default(),
+        reloading: Reloading::default(),
         config: Mutex::new(Arc::new(config)),
         sources,
         shards: shards.postboxes.clone(),
@@ -151,7 +159,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
         drain: DrainState::default(),
     });
     let (admin_serves, admin_ends) = oneshot::channel();
-    let admin = tokio::spawn(socket::serve(admin, control.clone(), admin_ends));
+    let admin = tokio::spawn(socket::serve(admin, control.clone(), traffic, admin_ends));
     systemd::ready();
     tokio::spawn(systemd::watch(control.clone()));
 
@@ -184,7 +192,7 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
                 tokio::task::spawn_blocking(move || shards.stop()).await.ok();
                 tell_audit(&audit, "failed");
                 trace.shutdown().await;
-                bail!("a shard failed; see the message above");
+                bail!("a shard failed and cannot begin again; the log says why");
             }
         }
     }
@@ -195,6 +203,8 @@ pub async fn serve(Start { cli, config, log, trace, privileged }: Start) -> Resu
     control.drain.ends("the relay ends");
     tell_audit(&audit, "stopped");
     info!("stopped");
+    // A reload that waits for its files still has the log.
+    let _ = control.log.flush();
     trace.shutdown().await;
     Ok(())
 }
@@ -208,21 +218,34 @@ fn tell_audit(audit: &Audit, what: &str) {
     }
 }
 
-/// The open TCP listeners.
+/// How many threads forward.
+pub(crate) fn shard_count(config: &Config) -> usize {
+    match config.relay.shards {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(crate::config::MAX_SHARDS),
+        given => given,
+    }
+}
+
+/// The open TCP listeners, and what protects the first.
 struct Listeners {
     metrics: Option<tokio::net::TcpListener>,
+    web: Option<WebConfig>,
     health: Option<tokio::net::TcpListener>,
 }
 
 impl Listeners {
     fn bind(config: &Config, privileged: &Privileged) -> Result<Self> {
-        let mut listeners = Self { metrics: None, health: None };
+        let mut listeners = Self { metrics: None, web: None, health: None };
         // A port below 1024 takes a capability.
         let bind = |address, purpose| {
             let runtime = Handle::current();
             privileged.run(move || runtime.block_on(http::bind(address, purpose)))
         };
         if config.metrics.enabled {
+            let web = config.metrics.web_config.as_deref();
+            listeners.web = web.map(WebConfig::load).transpose()?;
             listeners.metrics = Some(bind(config.metrics.listen_addr, METRICS)?);
         }
         if config.health.enabled {
@@ -236,18 +259,25 @@ impl Listeners {
         address.context("the metrics listener has no address")
     }
 
-    fn serve(self, config: &Config, sources: &Sources, health: &Arc<dyn Health>) -> Result<()> {
-        let traffic = Arc::new(Traffic::default());
+    fn serve(
+        self,
+        config: &Config,
+        sources: &Sources,
+        health: &Arc<dyn Health>,
+        traffic: &Arc<Traffic>,
+    ) -> Result<()> {
         if let Some(listener) = self.metrics {
-            let web = config.metrics.web_config.as_deref().map(WebConfig::load).transpose()?;
             let registry = metrics::registry(sources.clone(), health.clone())?;
             let scrapes = Arc::new(Scrapes::new(registry, Handle::current(), traffic.clone())?);
             let site = Site::with_metrics(&config.metrics, PROGRAM, health.clone(), scrapes);
-            tokio::spawn(http::serve(listener, site, traffic.clone(), web));
+            let listening =
+                Listening::for_metrics(&config.metrics, site, traffic.clone(), self.web);
+            tokio::spawn(listening.serve(listener));
         }
         if let Some(listener) = self.health {
             let site = Site::health_only(&config.health, PROGRAM, health.clone());
-            tokio::spawn(http::serve(listener, site, traffic, None));
+            let listening = Listening::for_health(&config.health, site, traffic.clone());
+            tokio::spawn(listening.serve(listener));
         }
         Ok(())
     }
@@ -255,9 +285,8 @@ impl Listeners {
 
 /// Has the kernel count, as far as it is wanted and can be done.
 fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged) -> Result<Kernel> {
-    let EbpfSection { mode, interfaces, slots, trace } = &config.ebpf;
-    let nothing_named = interfaces.is_empty();
-    if *mode == EbpfMode::Auto && nothing_named {
+    let EbpfSection { mode, interfaces, .. } = &config.ebpf;
+    if *mode == EbpfMode::Auto && interfaces.is_empty() {
         let names = interfaces_of(listening.ip());
         info!(
             "the relay counts by itself; to have the kernel count, name the interface, \
@@ -265,20 +294,25 @@ fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged)
             names.first().map_or("eth0", String::as_str)
         );
     }
-    let options = Options {
-        mode: match mode {
-            EbpfMode::Auto if nothing_named => Mode::Off,
+    let options = kernel_options(&config.ebpf, listening);
+    let kernel = privileged.run(move || Kernel::start(&options));
+    kernel.context("the kernel cannot count (--ebpf require)")
+}
+
+/// How the kernel shall count what comes to that address.
+pub(crate) fn kernel_options(ebpf: &EbpfSection, listening: SocketAddr) -> Options {
+    Options {
+        mode: match ebpf.mode {
+            EbpfMode::Auto if ebpf.interfaces.is_empty() => Mode::Off,
             EbpfMode::Off => Mode::Off,
             EbpfMode::Auto => Mode::Auto,
             EbpfMode::Require => Mode::Require,
         },
-        interfaces: interfaces.clone(),
+        interfaces: ebpf.interfaces.clone(),
         port: listening.port(),
-        capacity: *slots,
-        trace: *trace,
-    };
-    let kernel = privileged.run(move || Kernel::start(&options));
-    kernel.context("the kernel cannot count (--ebpf require)")
+        capacity: ebpf.slots,
+        trace: ebpf.trace,
+    }
 }
 
 /// The interfaces that carry the address; all but loopback for `[::]`.
@@ -310,7 +344,7 @@ fn shared(
         shards,
         server: current.server(),
         reset_key: current.identity().reset_key(),
-        admission: Admission::new(&limits),
+        admission: Admission::new(&limits, started),
         rooms: Arc::new(RoomCounts::new(metrics.max_room_series, metrics.room_label)),
         sessions: Arc::new(SessionBook::new(metrics.max_session_series)),
         auth: authenticator.patience(),

@@ -1,9 +1,11 @@
 //! The admin socket: HTTP over a Unix socket that only the relay's own user and
 //! root can open. `wzp-relay ctl` is its client.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +20,19 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
+use wzp_telemetry::http::{Abort, Places, Share, Traffic};
+use wzp_telemetry::panics::supervised;
+use wzp_telemetry::probe;
 
 use super::api::{self, Refusal};
 use super::control::Control;
@@ -46,6 +53,10 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Longest request.
 const MAX_REQUEST: usize = 64 * 1024;
 
+/// Connections at once, and those of one process: `ctl` has one. Another one takes the
+/// place of the one that has gone longest without an answer.
+const PLACES: Share = Share { all: 32, each: 8 };
+
 /// Opens the socket. One that a dead relay left behind is replaced.
 ///
 /// # Errors
@@ -55,18 +66,93 @@ pub fn bind(path: &Path) -> Result<Listener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(problem)?;
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!(
+    match occupant(path).with_context(problem)? {
+        Occupant::Nobody => {}
+        Occupant::DeadRelay => std::fs::remove_file(path).with_context(problem)?,
+        Occupant::Relay => bail!(
             "another relay uses the state directory: its admin socket {} answers; \
              choose another one with --state-dir",
             path.display()
         ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => std::fs::remove_file(path).with_context(problem)?,
     }
-    let listener = UnixListener::bind(path).with_context(problem)?;
+    let address = Address::of(path).with_context(problem)?;
+    let listener = UnixListener::bind(&address.path).with_context(problem)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(problem)?;
     Ok(Listener { listener, path: path.to_owned() })
+}
+
+/// Who is where an admin socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// There is no such file.
+    Nobody,
+    /// A socket that nobody listens on any more.
+    DeadRelay,
+    /// A relay that runs.
+    Relay,
+}
+
+/// Looks who that is.
+///
+/// # Errors
+/// It is no socket, or this user may not ask.
+pub fn occupant(path: &Path) -> io::Result<Occupant> {
+    let found = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nobody),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("what is there is no socket; move it away"));
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // One that hangs answers nobody, and is there.
+    socket.set_nonblocking(true)?;
+    let address = Address::of(path)?;
+    match socket.connect(&SockAddr::unix(&address.path)?) {
+        Ok(()) => Ok(Occupant::Relay),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Occupant::Relay),
+            io::ErrorKind::ConnectionRefused => Ok(Occupant::DeadRelay),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether [`bind`] would do at this moment, where no relay is. Makes nothing.
+///
+/// # Errors
+/// Those of [`bind`].
+pub fn check(path: &Path) -> Result<Occupant> {
+    let problem = || format!("cannot open the admin socket {}", path.display());
+    let occupant = occupant(path).with_context(problem)?;
+    probe::folder(path.parent().unwrap_or(path)).with_context(problem)?;
+    Ok(occupant)
+}
+
+/// What the system takes for a socket's path. It takes 107 bytes (unix(7)); a longer one
+/// is said by way of its folder, held open: `/proc/self/fd/N/admin.sock`.
+struct Address<'a> {
+    path: Cow<'a, Path>,
+    /// The path is good while this is open.
+    _folder: Option<OwnedFd>,
+}
+
+impl<'a> Address<'a> {
+    /// Longest path in an address, without the byte that ends it.
+    const LONGEST: usize = 107;
+
+    fn of(path: &'a Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if path.as_os_str().len() <= Self::LONGEST {
+            return Ok(Self { path: path.into(), _folder: None });
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let way = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Self { path: Path::new(&way).join(name).into(), _folder: Some(folder) })
+    }
 }
 
 /// The open socket; its file goes when this is dropped.
@@ -84,14 +170,33 @@ impl Drop for Listener {
 
 /// Serves until `end` is dropped, and finishes what it is answering then: that
 /// may be the very request that ended the relay.
-pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::Receiver<()>) {
+pub async fn serve(
+    listener: Listener,
+    control: Arc<Control>,
+    traffic: Arc<Traffic>,
+    end: oneshot::Receiver<()>,
+) {
     let answers = GracefulShutdown::new();
+    let places = Places::new(PLACES);
+    tokio::select! {
+        () = supervised(|| accept(&listener.listener, &control, &traffic, &places, &answers)) => {}
+        _ = end => {}
+    }
+    drop(listener);
+    // Who does not read delays the end no longer than this.
+    let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
+}
+
+/// Serves whoever connects, for ever.
+async fn accept(
+    listener: &UnixListener,
+    control: &Arc<Control>,
+    traffic: &Arc<Traffic>,
+    places: &Arc<Places<i32>>,
+    answers: &GracefulShutdown,
+) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.listener.accept() => accepted,
-            _ = &mut end => break,
-        };
-        let stream = match accepted {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "cannot accept a connection to the admin socket");
@@ -102,21 +207,35 @@ pub async fn serve(listener: Listener, control: Arc<Control>, mut end: oneshot::
         // Whom the kernel cannot name is not served.
         let Ok(peer) = stream.peer_cred() else { continue };
         let control = control.clone();
+        // A process of another container has no number here.
+        let (place, lost) = places.take(peer.pid().unwrap_or_default());
+        let place = Arc::new(place);
+        let open = traffic.open();
         let service = service_fn(move |request| {
             let control = control.clone();
-            async move { Ok::<_, Infallible>(respond(request, control, peer.uid()).await) }
+            let place = place.clone();
+            async move {
+                place.asked();
+                let response = respond(request, control, peer.uid()).await;
+                place.answered();
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         let connection = answers.watch(connection);
+        let traffic = traffic.clone();
         tokio::spawn(async move {
-            if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
-                debug!(%error, "connection to the admin socket ended");
+            let _open = open;
+            tokio::select! {
+                ended = timeout(PATIENCE, connection) => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%error, "connection to the admin socket ended"),
+                    Err(_) => traffic.abort(Abort::Age),
+                },
+                Ok(why) = lost => traffic.abort(why.into()),
             }
         });
     }
-    drop(listener);
-    // Who does not read delays the end no longer than this.
-    let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
 }
 
 async fn respond(
@@ -128,7 +247,9 @@ async fn respond(
         Ok(body) => (StatusCode::OK, body),
         Err((status, sentence)) => (status, json!({ "error": sentence })),
     };
-    let mut response = Response::new(Full::new(body.to_string().into()));
+    // Strings and numbers always become JSON.
+    let body = wzp_untrusted::json::to_string(&body).unwrap_or_default();
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
@@ -141,15 +262,16 @@ async fn outcome(
     uid: u32,
 ) -> Result<Value, Refusal> {
     let (head, body) = request.into_parts();
-    if head.method == Method::GET {
-        return api::look(&control, head.uri.path());
-    }
     let body = Limited::new(body, MAX_REQUEST).collect().await;
     let body = body.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?.to_bytes();
-    // The name may come over a network, and the audit log waits for its disk.
-    let acts = move || api::act(&control, &Operator::of(uid), &head.method, head.uri.path(), &body);
-    let acted = tokio::task::spawn_blocking(acts).await;
-    acted.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
+    // A list may be long, a user's name may come over a network, and the audit log waits
+    // for its disk.
+    let answers = move || match head.method {
+        Method::GET => api::look(&control, head.uri.path()),
+        method => api::act(&control, &Operator::of(uid), &method, head.uri.path(), &body),
+    };
+    let answered = tokio::task::spawn_blocking(answers).await;
+    answered.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
 }
 
 /// Why there is no answer to a question.
@@ -184,9 +306,9 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     order: &(impl Serialize + Sync),
 ) -> Result<T, AskError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|reason| AskError::Absent { path: socket.into(), reason })?;
+    let absent = |reason| AskError::Absent { path: socket.into(), reason };
+    let address = Address::of(socket).map_err(absent)?;
+    let stream = UnixStream::connect(&address.path).await.map_err(absent)?;
     let exchange = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -1,12 +1,20 @@
 //! What the relay tells systemd (sd_notify(3)): that it is ready, reloads, stops,
 //! how it is, and that it is alive. Without `NOTIFY_SOCKET` it tells nothing.
 
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
+use wzp_telemetry::panics::supervised;
 
 use super::control::Control;
 
@@ -15,6 +23,9 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// For the end of the threads, after the last session's.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// A manager that does not read holds up the control plane for no longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The relay serves.
 pub fn ready() {
@@ -38,17 +49,53 @@ pub fn stopping(drain: Duration) {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "cannot tell systemd");
+    /// Whether the last time failed: each failure is told once.
+    static FAILING: AtomicBool = AtomicBool::new(false);
+    let Some(name) = notify_socket() else { return };
+    let outcome = send(&name, states);
+    let failed_before = FAILING.swap(outcome.is_err(), Ordering::Relaxed);
+    if let Some(error) = outcome.err().filter(|_| !failed_before) {
+        warn!(%error, NOTIFY_SOCKET = %name.display(),
+              "cannot tell the service manager how the relay is");
+    }
+}
+
+fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
+}
+
+/// The library's own way knows no abstract names.
+fn send(name: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let message = states.iter().fold(String::new(), |mut text, state| {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{state}");
+        text
+    });
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to_addr(message.as_bytes(), &address(name)?).map(drop)
+}
+
+/// sd_notify(3): a path, or `@` and a name in the abstract namespace.
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes() {
+        [b'/', ..] => SocketAddr::from_pathname(name),
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "neither a path from / on nor @ and a name; leave it out if nobody is to be told",
+        )),
     }
 }
 
 /// Tells the status line and, if the unit has `WatchdogSec=`, signs of life.
 pub async fn watch(control: Arc<Control>) {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+    if notify_socket().is_none() {
         return;
     }
-    tokio::join!(tell_status(&control), tell_alive(&control));
+    let status = supervised(|| tell_status(&control));
+    let alive = supervised(|| tell_alive(&control));
+    tokio::join!(status, alive);
 }
 
 async fn tell_status(control: &Control) {
@@ -77,6 +124,26 @@ async fn tell_alive(control: &Control) {
                 warn!(shard, ?since, "a shard hangs; systemd may restart the relay");
             }
             None => tell(&[NotifyState::Watchdog]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_abstract_names_are_told_apart_from_what_is_neither() {
+        let long = format!("/{}", "n".repeat(108));
+        for (name, good) in [
+            ("/run/systemd/notify", true),
+            ("@wzp", true),
+            ("", false),
+            ("notify", false),
+            ("vsock:2:1", false),
+            (&long, false),
+        ] {
+            assert_eq!(address(OsStr::new(name)).is_ok(), good, "{name:?}");
         }
     }
 }

@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hyper::Uri;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
+use super::http::HttpClient;
 use super::jwks::Jwks;
-use super::jwt::Jwt;
+use super::jwt::{Jwt, waits_for_keys};
 use super::keys::KeySet;
 pub use super::keys::{KeyChange, KeyError};
+use super::queue::Waiting;
 use super::stats::AuthStats;
 use super::webhook::Webhook;
 use super::{Answer, AuthRequest, Grant, Patience};
-use crate::config::{AuthMode, AuthSection};
+use crate::config::{AuthMode, AuthSection, Url};
 use crate::net::mailbox::Postbox;
 use crate::shard::mail::Mail;
 
@@ -78,15 +80,23 @@ impl Authenticator {
         Ok(Self { method: ArcSwap::from_pointee(method), patience, stats, audit })
     }
 
-    /// Whether the keys that are in files can be used on this host.
+    /// Whether [`Self::new`] would do at this moment. Asks nobody.
     ///
     /// # Errors
-    /// Any [`KeyError`].
-    pub fn check_files(section: &AuthSection) -> Result<(), KeyError> {
-        match section.mode {
-            AuthMode::Jwt => KeySet::from_files(&section.jwt).map(drop),
-            AuthMode::None | AuthMode::Webhook => Ok(()),
+    /// Any [`AuthError`].
+    pub fn check(section: &AuthSection) -> Result<(), AuthError> {
+        let (key, url) = match section.mode {
+            AuthMode::None => return Ok(()),
+            AuthMode::Jwt => {
+                KeySet::from_files(&section.jwt)?;
+                ("auth.jwt.jwks_url", &section.jwt.jwks_url)
+            }
+            AuthMode::Webhook => ("auth.webhook.url", &section.webhook.url),
+        };
+        if let Some(url) = url {
+            HttpClient::new(parse(key, url)?.uri())?;
         }
+        Ok(())
     }
 
     /// For the shards: whether they have to ask.
@@ -121,17 +131,24 @@ impl Authenticator {
     /// Answers requests, several at a time, for as long as there are shards.
     pub async fn serve(
         self: Arc<Self>,
-        mut requests: mpsc::Receiver<AuthRequest>,
+        requests: mpsc::Receiver<Waiting>,
         postboxes: Vec<Postbox>,
     ) {
-        while let Some(request) = requests.recv().await {
-            let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
-            tokio::spawn(async move {
-                if let Some(answer) = authenticator.answer(request).await {
-                    postbox.post(Mail::Authenticated(Box::new(answer)));
-                }
-            });
-        }
+        let requests = Mutex::new(requests);
+        supervised(|| async {
+            let mut requests = requests.lock().await;
+            while let Some(Waiting { request, place }) = requests.recv().await {
+                let (authenticator, postbox) = (self.clone(), postboxes[request.shard].clone());
+                // If this panics, the shard decides when it can wait no longer.
+                tokio::spawn(async move {
+                    if let Some(answer) = authenticator.answer(request).await {
+                        postbox.post(Mail::Authenticated(Box::new(answer)));
+                    }
+                    drop(place);
+                });
+            }
+        })
+        .await;
     }
 
     /// Decides, and counts it, unless the shard has done so.
@@ -180,7 +197,7 @@ impl Method {
     }
 
     /// The keys last fetched from that place.
-    fn keys_of(&self, url: &Uri) -> Option<Arc<KeySet>> {
+    fn keys_of(&self, url: &Url) -> Option<Arc<KeySet>> {
         match self {
             Self::Jwt(jwt) => jwt.jwks.as_ref().filter(|jwks| jwks.url() == url).map(Jwks::keys),
             Self::None | Self::Webhook(_) => None,
@@ -195,16 +212,19 @@ impl Method {
     }
 }
 
-fn parse(key: &'static str, url: &str) -> Result<Uri, AuthError> {
+fn parse(key: &'static str, url: &str) -> Result<Url, AuthError> {
     url.parse().map_err(|_| AuthError::Url(key))
 }
 
+/// How long a decision takes at most.
 fn patience_for(section: &AuthSection) -> Option<Duration> {
-    match section.mode {
-        AuthMode::None => None,
-        AuthMode::Jwt => Some(section.jwt.jwks_timeout + MARGIN),
-        AuthMode::Webhook => Some(section.webhook.timeout + MARGIN),
-    }
+    let decision = match section.mode {
+        AuthMode::None => return None,
+        AuthMode::Jwt => waits_for_keys(&section.jwt),
+        // Until it is its turn, and until the service answers.
+        AuthMode::Webhook => section.webhook.timeout.saturating_mul(2),
+    };
+    Some(decision.saturating_add(MARGIN))
 }
 
 #[cfg(test)]

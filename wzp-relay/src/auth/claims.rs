@@ -1,9 +1,10 @@
 //! What a token says, and what follows from it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::time::{Now, Seconds, after};
 use super::{Grant, Refusal};
 use crate::config::JwtSection;
 use crate::metrics::reason::AuthFailReason;
@@ -14,11 +15,16 @@ const MAX_USER_BYTES: usize = 256;
 /// The claim value that stands for every room.
 const EVERY_ROOM: &str = "*";
 
-/// The claims that count here; others are ignored.
+/// What each claim must be, for whoever made a token of other kinds.
+pub(super) const KINDS: &str = "the token's claims are not as they should be: `exp` and `nbf` are \
+    seconds since 1970, `room` and `aud` a text or a list of texts, `iss` and `sub` texts, \
+    `publish` and `listen` true or false";
+
+/// The claims that count here; others are ignored, `iat` among them.
 #[derive(Debug, Deserialize)]
-pub(super) struct Claims {
-    exp: Option<f64>,
-    nbf: Option<f64>,
+pub struct Claims {
+    exp: Option<Seconds>,
+    nbf: Option<Seconds>,
     aud: Option<OneOrMore>,
     iss: Option<String>,
     sub: Option<String>,
@@ -43,22 +49,12 @@ impl OneOrMore {
     }
 }
 
-/// One instant on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) steady: Instant,
-    pub(super) wall: SystemTime,
-}
-
-impl Now {
-    pub(super) fn read() -> Self {
-        Self { steady: Instant::now(), wall: SystemTime::now() }
-    }
-}
-
 impl Claims {
     /// What the claims allow for that room now.
-    pub(super) fn grant(self, room: &str, rules: &JwtSection, now: Now) -> Result<Grant, Refusal> {
+    ///
+    /// # Errors
+    /// The first of them that does not allow it.
+    pub fn grant(self, room: &str, rules: &JwtSection, now: Now) -> Result<Grant, Refusal> {
         let expires = self.check_time(rules.leeway, now)?;
         self.check_origin(rules)?;
         self.check_room(room)?;
@@ -68,35 +64,30 @@ impl Claims {
         Ok(Grant {
             publish: self.publish.unwrap_or(true),
             listen: self.listen.unwrap_or(true),
-            expires,
+            expires: Some(expires),
             user: self.sub.map(Into::into),
         })
     }
 
-    /// When the session ends, if that is a time that clocks can tell.
-    fn check_time(&self, leeway: Duration, now: Now) -> Result<Option<Instant>, Refusal> {
-        let Some(exp) = self.exp else {
+    /// When the session ends.
+    fn check_time(&self, leeway: Duration, now: Now) -> Result<Instant, Refusal> {
+        let Some(exp) = self.exp.map(Seconds::duration) else {
             return claims("the token has no `exp`, the time it ends, in seconds since 1970");
         };
-        let (Ok(exp), Ok(nbf)) = (
-            Duration::try_from_secs_f64(exp),
-            Duration::try_from_secs_f64(self.nbf.unwrap_or_default()),
-        ) else {
-            return claims("the token's `exp` or `nbf` is not a time in seconds since 1970");
-        };
-        let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let end = exp.saturating_add(leeway);
-        if end <= wall {
-            let ago = Duration::from_secs((wall - exp).as_secs());
+        let nbf = self.nbf.map(Seconds::duration).unwrap_or_default();
+        let wall = now.since_1970();
+        let left = exp.saturating_add(leeway).saturating_sub(wall);
+        if left.is_zero() {
+            let ago = Duration::from_secs(wall.saturating_sub(exp).as_secs());
             let text = format!("the token expired {ago:?} ago; get a new one");
             return Err(Refusal::new(AuthFailReason::Expired, text));
         }
         if nbf > wall.saturating_add(leeway) {
-            let wait = Duration::from_secs((nbf - wall).as_secs());
+            let wait = Duration::from_secs(nbf.saturating_sub(wall).as_secs());
             let text = format!("the token is not valid yet, but in {wait:?} (`nbf`)");
             return Err(Refusal::new(AuthFailReason::NotYetValid, text));
         }
-        Ok(now.steady.checked_add(end - wall))
+        Ok(after(now.steady, left))
     }
 
     fn check_origin(&self, rules: &JwtSection) -> Result<(), Refusal> {
@@ -149,6 +140,8 @@ mod tests {
         Audience, Claims as BadClaims, Expired, Issuer, NotYetValid, Room,
     };
     use super::*;
+    use crate::auth::time::HORIZON;
+    use std::time::UNIX_EPOCH;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -157,7 +150,7 @@ mod tests {
     }
 
     fn grant(claims: &str, rules: &JwtSection) -> Result<Grant, AuthFailReason> {
-        let claims: Claims = serde_json::from_str(claims).unwrap();
+        let claims: Claims = serde_json::from_str(claims).map_err(|_| BadClaims)?;
         claims.grant("lobby", rules, now()).map_err(|refusal| refusal.reason)
     }
 
@@ -177,8 +170,17 @@ mod tests {
             (&open, format!(r#"{{"exp":0,{room}}}"#), Err(Expired)),
             (&open, format!(r#"{{{room}}}"#), Err(BadClaims)),
             (&open, format!(r#"{{"exp":-1,{room}}}"#), Err(BadClaims)),
-            (&open, format!(r#"{{"exp":1e300,{room}}}"#), Err(BadClaims)),
-            (&open, format!(r#"{{"exp":1e18,{room}}}"#), Ok(())),
+            (&open, format!(r#"{{"exp":1e300,{room}}}"#), Ok(())),
+            (&open, format!(r#"{{"exp":"{later}",{room}}}"#), Err(BadClaims)),
+            (&open, format!(r#"{{"exp":{later},"nbf":1e300,{room}}}"#), Err(NotYetValid)),
+            (&open, format!(r#"{{"exp":{later},"nbf":-1,{room}}}"#), Err(BadClaims)),
+            (
+                &open,
+                format!(r#"{{"exp":1e300,"nbf":9223372036854775807,{room}}}"#),
+                Err(NotYetValid),
+            ),
+            (&open, format!(r#"{{"exp":{later},"iat":1e300,{room}}}"#), Ok(())),
+            (&open, format!(r#"{{"exp":{later},"iat":"soon",{room}}}"#), Ok(())),
             (&open, format!(r#"{{"exp":{later},"nbf":{},{room}}}"#, NOW + 30), Ok(())),
             (&open, format!(r#"{{"exp":{later},"nbf":{},{room}}}"#, NOW + 31), Err(NotYetValid)),
             (&open, format!(r#"{{"exp":{later},"aud":"relay",{room}}}"#), Err(Audience)),
@@ -204,6 +206,28 @@ mod tests {
         ];
         for (rules, claims, expected) in cases {
             assert_eq!(grant(&claims, rules).map(drop), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_token_for_ever_ends_in_ten_years() {
+        let rules = JwtSection::default();
+        let left = |exp: &str| {
+            let claims: Claims =
+                serde_json::from_str(&format!(r#"{{"exp":{exp},"room":"*"}}"#)).unwrap();
+            let now = now();
+            claims.grant("any", &rules, now).unwrap().expires.unwrap() - now.steady
+        };
+        let cases = [
+            ("9223372036854775807", HORIZON),
+            ("18446744073709551615", HORIZON),
+            ("1e18", HORIZON),
+            ("1e300", HORIZON),
+            ("2115360000.5", HORIZON),
+            ("1800000000.5", rules.leeway + Duration::from_millis(500)),
+        ];
+        for (exp, expected) in cases {
+            assert_eq!(left(exp), expected, "{exp}");
         }
     }
 

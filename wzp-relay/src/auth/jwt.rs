@@ -2,14 +2,17 @@
 //! cheap is checked first: shape, algorithm and key before the signature.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use tokio::time::timeout;
 
-use super::claims::{Claims, Now};
-use super::jwks::Jwks;
+use super::claims::{Claims, KINDS};
+use super::jwks::{Jwks, UNKNOWN_KEY_INTERVAL};
 use super::keys::KeySet;
+use super::source::Source;
+use super::time::Now;
 use super::{AuthRequest, Grant, Refusal};
 use crate::config::{JwtAlgorithm, JwtSection};
 use crate::metrics::reason::AuthFailReason;
@@ -41,7 +44,7 @@ impl Jwt {
         let claims = match self.verify(token, algorithm, kid) {
             // Maybe its key is new.
             Err(refusal) if is_about_key(&refusal) => {
-                self.wait_for_key(kid, refusal).await?;
+                self.wait_for_key(Source::of(request.ip), kid, refusal).await?;
                 self.verify(token, algorithm, kid)?
             }
             verified => verified?,
@@ -50,13 +53,19 @@ impl Jwt {
     }
 
     /// Has the key set fetched, if it may have a key that is not known here.
-    async fn wait_for_key(&self, kid: Option<&str>, refusal: Refusal) -> Result<(), Refusal> {
+    async fn wait_for_key(
+        &self,
+        source: Source,
+        kid: Option<&str>,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
         let is_known = |keys: &KeySet| kid.is_some_and(|kid| keys.has_named(kid));
         let Some(jwks) = &self.jwks else { return Err(refusal) };
         if is_known(&self.keys) || is_known(&jwks.keys()) {
             return Err(refusal);
         }
-        let in_time = timeout(self.rules.jwks_timeout, jwks.refresh_unless(is_known)).await;
+        let patience = waits_for_keys(&self.rules);
+        let in_time = timeout(patience, jwks.look_for(source, is_known)).await;
         if in_time.is_err() || jwks.is_failing() {
             let text = "the keys that tokens are checked with cannot be fetched now; try again in some seconds";
             return Err(Refusal::new(AuthFailReason::Unavailable, text));
@@ -113,9 +122,8 @@ impl Jwt {
                 Ok(data) => return Ok(data.claims),
                 Err(error) => match error.into_kind() {
                     // Said only of a signature that is good.
-                    ErrorKind::Json(error) => {
-                        let text = format!("the token's claims are not as they should be: {error}");
-                        return Err(Refusal::new(AuthFailReason::Claims, text));
+                    ErrorKind::Json(_) => {
+                        return Err(Refusal::new(AuthFailReason::Claims, KINDS));
                     }
                     ErrorKind::Base64(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
                         return malformed();
@@ -131,6 +139,11 @@ impl Jwt {
         }
         Err(refusal)
     }
+}
+
+/// How long a decision takes at most: until the set may be fetched, and that.
+pub(super) fn waits_for_keys(rules: &JwtSection) -> Duration {
+    rules.jwks_timeout.saturating_add(UNKNOWN_KEY_INTERVAL)
 }
 
 /// Whether another key could make the token good.

@@ -9,6 +9,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, T
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use wzp_untrusted::file;
 
 use crate::config::{JwtAlgorithm, JwtSection};
 
@@ -108,7 +109,7 @@ pub(super) struct Key {
 
 /// Keys in the order they were given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
 impl KeySet {
     /// All keys that are in files.
@@ -122,14 +123,20 @@ impl KeySet {
         }
         if let Some(path) = &section.jwks_file {
             let name = path.display().to_string();
-            keys.extend(Self::from_jwks(&read(path)?, &name, &section.algorithms)?.0);
+            keys.extend(
+                Self::from_jwks(&read(path, file::SETTINGS_BYTES)?, &name, &section.algorithms)?.0,
+            );
         }
         Ok(Self(keys))
     }
 
     /// The keys of a set that are of use here. Others are skipped, as RFC 7517
-    /// section 5 wants it; secrets too, which have no place in such a set.
-    pub(super) fn from_jwks(
+    /// section 5 wants it; secrets too, which have no place in such a set. `name` is
+    /// for the error.
+    ///
+    /// # Errors
+    /// [`KeyError::NotKeySet`]
+    pub fn from_jwks(
         json: &[u8],
         name: &str,
         algorithms: &[JwtAlgorithm],
@@ -169,13 +176,14 @@ impl KeySet {
         self.0.is_empty()
     }
 
-    pub(super) fn ids(&self) -> BTreeSet<String> {
+    /// What the keys are known by.
+    pub fn ids(&self) -> BTreeSet<String> {
         self.0.iter().map(|key| key.id.clone()).collect()
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    std::fs::read(path).map_err(|reason| KeyError::Read { path: path.into(), reason })
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, KeyError> {
+    file::read(path, most).map_err(|reason| KeyError::Read { path: path.into(), reason })
 }
 
 fn allowed(key: Key, section: &JwtSection, path: &Path) -> Result<Key, KeyError> {
@@ -186,7 +194,7 @@ fn allowed(key: Key, section: &JwtSection, path: &Path) -> Result<Key, KeyError>
 }
 
 fn secret(path: &Path) -> Result<Key, KeyError> {
-    let bytes = read(path)?;
+    let bytes = read(path, file::KEY_BYTES)?;
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     if secret.len() < LEAST_SECRET {
@@ -201,7 +209,7 @@ fn secret(path: &Path) -> Result<Key, KeyError> {
 }
 
 fn public_key(path: &Path) -> Result<Key, KeyError> {
-    let pem = read(path)?;
+    let pem = read(path, file::KEY_BYTES)?;
     let text = String::from_utf8_lossy(&pem);
     if text.contains("PRIVATE KEY-----") {
         return Err(KeyError::Private(path.into()));

@@ -6,8 +6,21 @@
 //! * [`queue`]: from the shards to the control plane, bounded
 //! * [`authenticator`]: takes requests, answers them, can be reloaded
 //! * `jwt`, `claims`, `keys`, `jwks`: the relay decides by signature and claims
-//! * `webhook`, `breaker`, `cache`: a service of the operator decides
+//! * `webhook`, `breaker`, `cache`, `turns`: a service of the operator decides
+//! * `source`, `shares`: no participant costs the others theirs
+//! * `time`: what others say about time, bounded
 //! * [`stats`]: what is counted
+
+// Every number here may be a stranger's.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod authenticator;
 pub mod breaker;
@@ -18,8 +31,17 @@ mod jwks;
 mod jwt;
 mod keys;
 pub mod queue;
+mod shares;
+mod source;
 pub mod stats;
+mod time;
+mod turns;
 mod webhook;
+
+pub use claims::Claims;
+pub use keys::KeySet;
+pub use time::{HORIZON, Now};
+pub use webhook::{Decision, Fault, interpret};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,35 +1,65 @@
-//! How requests get from the shards to the control plane. Bounded: what the
-//! control plane does not take in time is refused, not piled up.
+//! How requests get from the shards to the control plane. Bounded from the question
+//! to its answer: what the control plane does not take in time is refused, not piled
+//! up. And shared fairly among sources.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::shares::Shares;
+use super::source::Source;
 use super::stats::AuthStats;
 use super::{AuthRequest, Refusal};
 use crate::metrics::reason::AuthFailReason;
 use crate::shard::mail::Mail;
 
-/// Requests that may wait to be read: with the longest tokens 8 MiB.
-const QUEUE: usize = 1024;
+/// Requests that may be undecided at a time: about as many as there may be handshakes
+/// by default. With the longest tokens 16 MiB.
+const MOST: usize = 2048;
 
 /// The shards' end. Cheap to clone, one per shard.
 #[derive(Clone, Debug)]
 pub struct AuthQueue {
-    requests: mpsc::Sender<AuthRequest>,
+    requests: mpsc::Sender<Waiting>,
+    places: Places,
     stats: Arc<AuthStats>,
 }
 
+/// A request that waits for its decision, and the place that it takes until then.
+#[derive(Debug)]
+pub struct Waiting {
+    pub(super) request: AuthRequest,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug)]
+struct Places(Arc<Mutex<Shares>>);
+
+/// Given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    source: Source,
+}
+
 /// A queue that counts in `stats` what it refuses, and its reading end.
-pub fn queue(stats: Arc<AuthStats>) -> (AuthQueue, mpsc::Receiver<AuthRequest>) {
-    let (requests, receiver) = mpsc::channel(QUEUE);
-    (AuthQueue { requests, stats }, receiver)
+pub fn queue(stats: Arc<AuthStats>) -> (AuthQueue, mpsc::Receiver<Waiting>) {
+    let (requests, receiver) = mpsc::channel(MOST);
+    let places = Places(Arc::new(Mutex::new(Shares::new(MOST))));
+    (AuthQueue { requests, places, stats }, receiver)
 }
 
 impl AuthQueue {
     /// Passes a request on, or gives the answer at once: there is no place.
     pub(crate) fn ask(&self, request: AuthRequest) -> Option<Mail> {
-        let request = self.requests.try_send(request).err()?.into_inner();
+        let source = Source::of(request.ip);
+        let request = match self.places.take(source) {
+            Some(place) => {
+                // There is room for as many as there are places.
+                self.requests.try_send(Waiting { request, place }).err()?.into_inner().request
+            }
+            None => request,
+        };
         let refusal = Refusal::new(
             AuthFailReason::Busy,
             "too many wait for their tokens to be checked; try again in some seconds",
@@ -41,29 +71,55 @@ impl AuthQueue {
     }
 }
 
+impl Places {
+    fn take(&self, source: Source) -> Option<Place> {
+        self.shares().take(source).then(|| Place { places: self.clone(), source })
+    }
+
+    fn shares(&self) -> std::sync::MutexGuard<'_, Shares> {
+        // Every change leaves them whole, so a panic elsewhere is no harm.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.shares().give_back(self.source);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Decided, Token};
     use super::*;
     use crate::room::SessionId;
 
-    #[test]
-    fn what_does_not_fit_is_refused_at_once_and_counted() {
-        let stats = Arc::new(AuthStats::default());
-        let (queue, mut receiver) = queue(stats.clone());
-        let request = |number| AuthRequest {
+    fn request(number: u64, address: u8) -> AuthRequest {
+        AuthRequest {
             shard: 0,
             session: SessionId(number),
-            ip: [127, 0, 0, 1].into(),
+            ip: [192, 0, 2, address].into(),
             room: "lobby".into(),
             name: String::new(),
             token: Token::default(),
             decided: Decided::default(),
-        };
-        let refused: Vec<_> = (0..QUEUE as u64 + 2).filter_map(|n| queue.ask(request(n))).collect();
-        assert_eq!(refused.len(), 2);
-        assert_eq!(stats.failures(AuthFailReason::Busy), 2);
-        assert_eq!(receiver.try_recv().unwrap().session, SessionId(0));
-        assert!(queue.ask(request(0)).is_none());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_at_once_and_counted_and_others_find_a_place() {
+        let stats = Arc::new(AuthStats::default());
+        let (queue, mut receiver) = queue(stats.clone());
+        let office = 410;
+        let refused = (0..office + 2).filter_map(|number| queue.ask(request(number, 1))).count();
+        assert_eq!((refused, stats.failures(AuthFailReason::Busy)), (2, 2));
+        assert!(queue.ask(request(0, 2)).is_none(), "another address has room");
+
+        // It is free again when it is decided, not when it is read.
+        let first = receiver.try_recv().unwrap();
+        assert_eq!(first.request.session, SessionId(0));
+        assert!(queue.ask(request(0, 1)).is_some());
+        drop(first);
+        assert!(queue.ask(request(0, 1)).is_none());
     }
 }

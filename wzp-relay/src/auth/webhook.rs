@@ -3,26 +3,29 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tracing::{info, warn};
 use wzp_telemetry::limited;
 use wzp_transport::trust::TrustError;
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Admission, Breaker, BreakerState, Outcome};
 use super::cache::Cache;
-use super::http::HttpClient;
+use super::http::{HttpClient, HttpError};
+use super::source::Source;
 use super::stats::AuthStats;
+use super::time::{Seconds, after};
+use super::turns::Turns;
 use super::{AuthRequest, Grant, Refusal};
-use crate::config::WebhookSection;
+use crate::config::{Url, WebhookSection};
 use crate::metrics::reason::AuthFailReason;
 
 /// Longest answer, in bytes.
@@ -35,12 +38,14 @@ const MAX_REASON: usize = 200;
 /// The service and how it fares.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    url: Uri,
+    url: Url,
     rules: WebhookSection,
     client: HttpClient,
-    turns: Semaphore,
+    turns: Arc<Turns>,
     cache: Mutex<Cache>,
     breaker: Mutex<Breaker>,
+    /// Told when the breaker has heard of a request.
+    changed: Notify,
     stats: Arc<AuthStats>,
 }
 
@@ -57,121 +62,184 @@ struct Answer {
     allow: bool,
     publish: Option<bool>,
     listen: Option<bool>,
-    expires_in: Option<f64>,
+    expires_in: Option<Seconds>,
     reason: Option<String>,
 }
 
+/// Why there is no decision. In words of this program: the answer may have a secret
+/// in it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The service does not work. Counts for the breaker.
+    Down(String),
+    /// It works, and its answer decides nothing: a stranger may have brought that
+    /// about, and it says nothing about how the service is.
+    Odd(String),
+}
+
+/// What the service decides.
+pub type Decision = Result<Grant, Refusal>;
+
 impl Webhook {
     pub(super) fn new(
-        url: Uri,
+        url: Url,
         rules: WebhookSection,
         stats: Arc<AuthStats>,
     ) -> Result<Self, TrustError> {
         Ok(Self {
-            client: HttpClient::new(&url)?,
+            client: HttpClient::new(url.uri())?,
             url,
-            turns: Semaphore::new(rules.max_concurrent),
-            cache: Mutex::default(),
+            turns: Arc::new(Turns::new(rules.max_concurrent)),
+            cache: Mutex::new(Cache::new(rules.cache_time, rules.refusal_cache_time)),
             breaker: Mutex::new(Breaker::new(rules.breaker_failures, rules.breaker_pause)),
+            changed: Notify::new(),
             rules,
             stats,
         })
     }
 
-    pub(super) async fn decide(&self, request: &AuthRequest) -> Result<Grant, Refusal> {
+    pub(super) async fn decide(&self, request: &AuthRequest) -> Decision {
         let AuthRequest { room, name, ip, token, .. } = request;
         let question = Question { token: token.reveal(), room, name, ip: *ip };
         let question = serde_json::to_vec(&question).map_err(|_| unavailable())?;
         let digest = Sha256::digest(&question).into();
-        if let Some(result) = lock(&self.cache).get(&digest, Instant::now()) {
-            return result;
+        if let Some(decision) = lock(&self.cache).get(&digest, Instant::now()) {
+            return decision;
         }
-        let deadline = tokio::time::Instant::now() + self.rules.timeout;
-        let turn = timeout_at(deadline, self.turns.acquire()).await;
-        if turn.is_err() || deadline <= tokio::time::Instant::now() {
+        let source = Source::of(*ip);
+        if lock(&self.breaker).pauses(source, Instant::now()) {
+            return Err(paused());
+        }
+        let deadline = self.deadline();
+        let Some(turn) = self.turns.take(source, deadline).await else {
             let text = "too many wait for this relay's auth service; try again in some seconds";
             return Err(Refusal::new(AuthFailReason::Busy, text));
-        }
-        if !self.is_admitted() {
-            return Err(unavailable());
-        }
-        let outcome = self.ask(question, deadline).await;
-        self.note(outcome.as_ref().err());
-        let result = outcome.map_err(|_| unavailable())?;
-        let time = match result {
-            Ok(_) => self.rules.cache_time,
-            Err(_) => self.rules.refusal_cache_time,
         };
-        lock(&self.cache).keep(digest, result.clone(), Instant::now(), time);
-        result
+        self.admission(source, deadline).await?;
+        let outcome = self.ask(question).await;
+        turn.ends(outcome.is_ok());
+        self.note(source, &outcome);
+        let decision = outcome.map_err(|_| unavailable())?;
+        lock(&self.cache).keep(digest, source, &decision, Instant::now());
+        decision
+    }
+
+    /// The end of a time-out that begins now.
+    fn deadline(&self) -> tokio::time::Instant {
+        after(Instant::now(), self.rules.timeout).into()
+    }
+
+    /// Waits until the breaker lets a request through.
+    async fn admission(
+        &self,
+        source: Source,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), Refusal> {
+        loop {
+            // From here on no change is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let admission = {
+                let mut breaker = lock(&self.breaker);
+                let admission = breaker.admit(source, Instant::now());
+                self.stats.set_breaker(breaker.state());
+                admission
+            };
+            match admission {
+                Admission::Go => return Ok(()),
+                Admission::Paused => return Err(paused()),
+                Admission::Wait => {
+                    timeout_at(deadline, changed).await.map_err(|_| unavailable())?;
+                }
+            }
+        }
     }
 
     /// The service's answer, or why there is none.
-    async fn ask(
-        &self,
-        question: Vec<u8>,
-        deadline: tokio::time::Instant,
-    ) -> Result<Result<Grant, Refusal>, String> {
-        let request = Request::post(self.url.clone())
+    async fn ask(&self, question: Vec<u8>) -> Result<Decision, Fault> {
+        let request = Request::post(self.url.uri().clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .body(Full::from(question))
-            .map_err(|error| error.to_string())?;
-        let response = self.client.send(request, MAX_BYTES, deadline).await;
-        interpret(&response.map_err(|error| error.to_string())?, Instant::now())
-    }
-
-    fn is_admitted(&self) -> bool {
-        let mut breaker = lock(&self.breaker);
-        let admitted = breaker.admits(Instant::now());
-        self.stats.set_breaker(breaker.state());
-        admitted
+            .map_err(|_| Fault::Odd("no request can be made for its URL".to_owned()))?;
+        let response = self.client.send(request, MAX_BYTES, self.deadline()).await;
+        let response = response.map_err(|error| match error {
+            HttpError::TooLong(_) => Fault::Odd(error.to_string()),
+            _ => Fault::Down(error.to_string()),
+        })?;
+        interpret(&response, Instant::now())
     }
 
     /// Tells the breaker how a request went, and the operator if that changes
     /// anything.
-    fn note(&self, failure: Option<&String>) {
+    fn note(&self, source: Source, result: &Result<Decision, Fault>) {
+        let outcome = match result {
+            Ok(_) => Outcome::Answered,
+            Err(Fault::Odd(_)) => Outcome::Odd,
+            Err(Fault::Down(_)) => Outcome::Failed,
+        };
         let mut breaker = lock(&self.breaker);
-        match failure {
-            Some(reason) => {
-                if breaker.failed(Instant::now()) {
-                    warn!(url = %self.url, reason, pause = ?self.rules.breaker_pause,
-                          "the auth service does not answer; nobody new is let in");
-                } else {
-                    limited!(WARN, per_minute(6), url = %self.url, reason,
-                             "the auth service did not answer for a participant");
-                }
+        let before = breaker.state();
+        let opened = breaker.tell(source, outcome, Instant::now());
+        let state = breaker.state();
+        self.stats.set_breaker(state);
+        drop(breaker);
+        self.changed.notify_waiters();
+        match result {
+            Err(Fault::Down(reason)) if opened => {
+                warn!(url = %self.url, reason, pause = ?self.rules.breaker_pause,
+                      "the auth service does not answer; nobody new is let in until it does");
             }
-            None => {
-                if breaker.state() != BreakerState::Closed {
-                    info!(url = %self.url, "the auth service answers again");
-                }
-                breaker.succeeded();
+            Err(Fault::Down(reason) | Fault::Odd(reason)) => {
+                limited!(WARN, per_minute(6), url = %self.url, reason,
+                         "the auth service did not answer for a participant");
             }
+            Ok(_) if before != BreakerState::Closed => {
+                info!(url = %self.url, "the auth service answers again");
+            }
+            Ok(_) => {}
         }
-        self.stats.set_breaker(breaker.state());
     }
 }
 
-/// What the answer means; what means nothing is no answer.
-fn interpret(response: &Response<Bytes>, now: Instant) -> Result<Result<Grant, Refusal>, String> {
+/// What the answer means.
+///
+/// # Errors
+/// It decides nothing.
+pub fn interpret(response: &Response<Bytes>, now: Instant) -> Result<Decision, Fault> {
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(Err(denied(None))),
-        status => return Err(format!("it answered {status}")),
+        // The service has no time: for whom, it does not say. A participant is not
+        // refused for that, and strangers who ask too often open no breaker by it.
+        status @ (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
+            return Err(Fault::Odd(format!("it answered {status}")));
+        }
+        status if status.is_client_error() => {
+            if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                limited!(INFO, per_minute(6), %status,
+                         "the auth service refused a participant; if it refuses all, \
+                          look at auth.webhook.url");
+            }
+            return Ok(Err(denied(None)));
+        }
+        status if status.is_server_error() => {
+            return Err(Fault::Down(format!("it answered {status}")));
+        }
+        status => return Err(Fault::Odd(format!("it answered {status}"))),
     }
-    let answer: Answer = serde_json::from_slice(response.body())
-        .map_err(|error| format!("its answer is not what it should be: {error}"))?;
+    let answer: Answer = serde_json::from_slice(response.body()).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Fault::Odd(format!(
+            "its answer is not the JSON that it should be: line {line}, column {column}"
+        ))
+    })?;
     if !answer.allow {
         return Ok(Err(denied(answer.reason.as_deref())));
     }
-    let expires_in = answer.expires_in.map(Duration::try_from_secs_f64).transpose();
-    let expires_in = expires_in.map_err(|error| format!("its expires_in: {error}"))?;
     Ok(Ok(Grant {
         publish: answer.publish.unwrap_or(true),
         listen: answer.listen.unwrap_or(true),
-        // What is beyond the clock's range never comes.
-        expires: expires_in.and_then(|time| now.checked_add(time)),
+        expires: answer.expires_in.map(|time| after(now, time.duration())),
         user: None,
     }))
 }
@@ -190,6 +258,12 @@ fn unavailable() -> Refusal {
     Refusal::new(AuthFailReason::Unavailable, text)
 }
 
+fn paused() -> Refusal {
+    let text = "this relay's auth service failed for participants of your address; try again in \
+                some seconds";
+    Refusal::new(AuthFailReason::SourcePaused, text)
+}
+
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change leaves the state whole, so a panic elsewhere is no harm.
     state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -197,7 +271,45 @@ fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::auth::time::HORIZON;
+
+    const DOWN: Result<Decision, bool> = Err(false);
+    const ODD: Result<Decision, bool> = Err(true);
+
+    #[test]
+    fn a_time_beyond_all_clocks_ends_in_ten_years() {
+        let now = Instant::now();
+        for (time, expected) in [
+            ("0", Duration::ZERO),
+            ("1e18", HORIZON),
+            ("9223372036854775807", HORIZON),
+            ("1e300", HORIZON),
+        ] {
+            let body = format!(r#"{{"allow":true,"expires_in":{time}}}"#);
+            let response = Response::new(Bytes::from(body));
+            let grant = interpret(&response, now).unwrap().unwrap();
+            assert_eq!(grant.expires.map(|at| at - now), Some(expected), "{time}");
+        }
+    }
+
+    #[test]
+    fn what_the_service_answers_is_not_told_to_the_log() {
+        for body in [
+            r#"{"allow":"canary"}"#,
+            r#"{"canary":1}"#,
+            "canary",
+            r#"{"allow":true,"expires_in":"canary"}"#,
+        ] {
+            let response = Response::new(Bytes::from_static(body.as_bytes()));
+            let Err(Fault::Odd(told)) = interpret(&response, Instant::now()) else {
+                panic!("{body}")
+            };
+            assert!(told.contains("line 1") && !told.contains("canary"), "{told}");
+        }
+    }
 
     #[test]
     fn every_answer_is_a_grant_a_refusal_or_none() {
@@ -205,33 +317,47 @@ mod tests {
         let all = Grant::EVERYTHING;
         let long = format!(r#"{{"allow":false,"reason":"{}"}}"#, "no ".repeat(1000));
         let cases = [
-            (200, r#"{"allow":true}"#, Some(Ok(all.clone()))),
+            (200, r#"{"allow":true}"#, Ok(Ok(all.clone()))),
             (
                 200,
                 r#"{"allow":true,"publish":false,"expires_in":1.5,"more":7}"#,
-                Some(Ok(Grant {
+                Ok(Ok(Grant {
                     publish: false,
                     expires: Some(now + Duration::from_millis(1500)),
                     ..all.clone()
                 })),
             ),
-            (200, r#"{"allow":true,"listen":false}"#, Some(Ok(Grant { listen: false, ..all }))),
-            (200, r#"{"allow":false}"#, Some(Err(denied(None)))),
-            (200, r#"{"allow":false,"reason":"unpaid"}"#, Some(Err(denied(Some("unpaid"))))),
-            (200, &long, Some(Err(denied(Some(&"no ".repeat(1000)))))),
-            (401, "whatever", Some(Err(denied(None)))),
-            (403, "", Some(Err(denied(None)))),
-            (200, "", None),
-            (200, "allow", None),
-            (200, r#"{"allow":"yes"}"#, None),
-            (200, r#"{"allow":true,"expires_in":-1}"#, None),
-            (302, r#"{"allow":true}"#, None),
-            (500, r#"{"allow":true}"#, None),
+            (200, r#"{"allow":true,"listen":false}"#, Ok(Ok(Grant { listen: false, ..all }))),
+            (200, r#"{"allow":false}"#, Ok(Err(denied(None)))),
+            (200, r#"{"allow":false,"reason":"unpaid"}"#, Ok(Err(denied(Some("unpaid"))))),
+            (200, &long, Ok(Err(denied(Some(&"no ".repeat(1000)))))),
+            (400, "what?", Ok(Err(denied(None)))),
+            (401, "whatever", Ok(Err(denied(None)))),
+            (403, "", Ok(Err(denied(None)))),
+            (404, r#"{"allow":true}"#, Ok(Err(denied(None)))),
+            (422, "", Ok(Err(denied(None)))),
+            (499, "", Ok(Err(denied(None)))),
+            (200, "", ODD),
+            (200, "allow", ODD),
+            (200, r#"{"allow":"yes"}"#, ODD),
+            (200, r#"{"allow":true,"expires_in":-1}"#, ODD),
+            (200, r#"{"allow":true,"expires_in":"soon"}"#, ODD),
+            (204, "", ODD),
+            (302, r#"{"allow":true}"#, ODD),
+            (408, "", ODD),
+            (429, "", ODD),
+            (500, r#"{"allow":true}"#, DOWN),
+            (503, "", DOWN),
+            (599, "", DOWN),
         ];
         for (status, body, expected) in cases {
             let response = Response::builder().status(status);
             let response = response.body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-            assert_eq!(interpret(&response, now).ok(), expected, "{status} {body}");
+            let found = interpret(&response, now).map_err(|fault| match fault {
+                Fault::Down(_) => false,
+                Fault::Odd(_) => true,
+            });
+            assert_eq!(found, expected, "{status} {body}");
         }
         assert!(denied(Some(&long)).text.len() < 300);
         assert!(denied(Some("line\n\u{7}end")).text.ends_with("lineend"));

@@ -117,7 +117,9 @@ pub struct WebhookSection {
     /// Who is asked, http or https.
     #[schemars(example = "https://id.example.org/may-join")]
     pub url: Option<String>,
-    /// How long a participant waits for the answer; then `auth_unavailable`.
+    /// How long a participant waits for the answer, and before that for its turn;
+    /// then `auth_unavailable`
+    /// (`wzp_relay_auth_failures_total{reason="unavailable"}` or `"busy"`).
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub timeout: Duration,
@@ -129,11 +131,15 @@ pub struct WebhookSection {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub refusal_cache_time: Duration,
-    /// Requests on their way at a time; further ones wait their turn.
+    /// Requests on their way at a time; further ones wait their turn. One address
+    /// has at most half of them.
     pub max_concurrent: usize,
-    /// After so many failures in a row the service is left alone.
+    /// After so many failures in a row of one address it is not asked for that
+    /// (`wzp_relay_auth_failures_total{reason="source_paused"}`), after failures of
+    /// so many addresses it is left alone.
     pub breaker_failures: u32,
-    /// For so long; then one request tries whether it is back.
+    /// For how long it is not asked for an address that failed; then one request
+    /// tries.
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub breaker_pause: Duration,

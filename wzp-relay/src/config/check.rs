@@ -19,11 +19,19 @@ impl Config {
 
     fn check_tracing(&self) -> Option<Complaint> {
         let endpoint = &self.tracing.endpoint;
+        let scheme = endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
+        if self.tracing.enabled && !scheme.eq_ignore_ascii_case("http") {
+            let text = "traces are sent without TLS only: write http:// or host and port, for \
+                        example of a collector on this machine, which can send them on with TLS";
+            return Some(Complaint::new(["tracing.endpoint"], text));
+        }
         let after_scheme = endpoint.split_once("://").map_or(&**endpoint, |(_, rest)| rest);
         let authority = after_scheme.split(['/', '?', '#']).next();
-        authority.is_some_and(|authority| authority.contains('@')).then(|| {
-            // Not shown: it has a password in it.
-            let text = "a name and a password in it would not be sent; write host and port";
+        let is_user = authority.is_some_and(|authority| authority.contains('@'));
+        (is_user || endpoint.contains(['?', '#'])).then(|| {
+            // Not shown: it has a secret in it.
+            let text =
+                "a name, a password and a query in it would not be sent; write host and port";
             Complaint::new(["tracing.endpoint"], text)
         })
     }
@@ -97,7 +105,7 @@ impl Config {
 }
 
 /// Whether the system gives only one of them. Port 0 is another one each time.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |all: IpAddr, ip: IpAddr| {
         all == ip || (all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4()))
     };

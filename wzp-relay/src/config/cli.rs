@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
-use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::{NonEmptyStringValueParser, Resettable, TypedValueParser};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use toml::Value;
 use wzp_telemetry::settings::duration;
 
@@ -53,7 +54,7 @@ pub struct Cli {
 
     /// HTTP service that is asked whether a participant may join; sets
     /// auth.mode to webhook
-    #[arg(long, value_name = "URL", env = "WZP_AUTH_URL")]
+    #[arg(long, value_name = "URL", env = "WZP_AUTH_URL", hide_env_values = true)]
     pub auth_url: Option<String>,
 
     /// Configuration file (TOML); `wzp-relay config example` prints one with
@@ -88,10 +89,6 @@ pub struct Cli {
     /// How long sessions may go on after SIGTERM, for example 30s
     #[arg(long, value_name = "TIME", env = "WZP_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<std::time::Duration>,
-
-    /// Ids of the options above that an environment variable gave.
-    #[arg(skip)]
-    from_environment: Vec<String>,
 }
 
 /// What can be done beside running a relay.
@@ -123,18 +120,26 @@ pub enum AuditCommand {
 }
 
 impl Cli {
-    /// The command line of this program. Ends it with a sentence if that is wrong.
+    /// The command line of this program, without the environment. Ends it with a
+    /// sentence if that is wrong, and with an explanation if that is wanted.
     pub fn read() -> Self {
-        let matches = Self::command().get_matches();
-        Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::parse(std::env::args_os()).unwrap_or_else(|error| {
+            if error.kind() == ErrorKind::DisplayHelp {
+                // This one names the variables.
+                Self::command().mut_args(|argument| argument.hide_env_values(true)).get_matches();
+            }
+            error.exit()
+        })
     }
 
-    pub(super) fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut cli = Self::from_arg_matches(matches)?;
-        let given = |id: &str| matches.value_source(id) == Some(ValueSource::EnvVariable);
-        let ids = matches.ids().map(clap::Id::as_str);
-        cli.from_environment = ids.filter(|id| given(id)).map(str::to_owned).collect();
-        Ok(cli)
+    /// Reads the arguments alone. The environment is a layer of its own (`environment.rs`):
+    /// an empty variable is none there, and each mistake names its variable.
+    pub(super) fn parse<I>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item: Into<OsString> + Clone>,
+    {
+        let command = Self::command().mut_args(|argument| argument.env(Resettable::Reset));
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 
     /// Every option that sets a key: its id, the key, and what it was given.
@@ -178,19 +183,28 @@ impl Cli {
         ]
     }
 
-    /// What was given, the environment's before the command line's own.
+    /// What was given.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let flags = flags();
         let given = self.options().into_iter().filter_map(|(id, key, value)| {
             let flag = flags.iter().find(|flag| flag.id == id)?;
-            let origin = if self.from_environment.iter().any(|given| given == id) {
-                Origin::Environment(flag.variable.clone())
-            } else {
-                Origin::Flag(flag.long.clone())
-            };
+            let origin = Origin::Flag(flag.long.clone());
             Some(Setting { key: key.to_owned(), value: value?, origin })
         });
         given.collect()
+    }
+}
+
+/// What clap says of a value, without the flag that nobody gave.
+fn reason(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<_> = lines.take_while(|line| !line.starts_with("For more information")).collect();
+    let told = told.join(" ");
+    let told = told.strip_prefix("error: ").unwrap_or(&told);
+    match error.get(ContextKind::InvalidArg) {
+        Some(flag) => told.replace(&format!(" for '{flag}'"), ""),
+        None => told.to_owned(),
     }
 }
 
@@ -202,6 +216,20 @@ pub(super) struct Flag {
     pub(super) long: String,
     /// The environment variable that does the same.
     pub(super) variable: String,
+}
+
+impl Flag {
+    /// What its variable sets, as if the flag had been given.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub(super) fn settings(&self, value: &str) -> Result<Vec<Setting>, String> {
+        let flag = format!("{}={value}", self.long);
+        let given = Cli::parse(["wzp-relay", &flag]).map_err(|error| reason(&error))?;
+        let origin = || Origin::Environment(self.variable.clone());
+        let settings = given.settings().into_iter();
+        Ok(settings.map(|setting| Setting { origin: origin(), ..setting }).collect())
+    }
 }
 
 /// The options that set keys.

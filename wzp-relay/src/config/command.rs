@@ -5,15 +5,24 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::key::{schema, sections};
+use super::problem::{Complaint, ConfigError, Origin, Problem};
 use super::setting::keys;
-use super::{Cli, Loaded, document, system};
+use super::{AuthMode, Cli, Config, Loaded, document, system};
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Tell whether a relay would start with these settings: exit code 0 or 1.
-    /// What only this host makes wrong is a warning
-    Check,
+    /// Tell whether a relay would start with these settings, here and as this user:
+    /// exit code 0 or 1. Opens, binds and reads what a start does, and lets it go again
+    Check {
+        /// Warnings are errors
+        #[arg(long)]
+        strict: bool,
+        /// Judge the settings alone, as for another host: try no file, address, interface
+        /// or name
+        #[arg(long)]
+        settings_only: bool,
+    },
     /// Show the settings in force, as a file; passwords in
     /// URLs are left out
     Show {
@@ -37,11 +46,9 @@ impl ConfigCommand {
     pub fn run(self, cli: &Cli, out: &mut impl Write) -> anyhow::Result<()> {
         let sections = sections();
         match self {
-            Self::Check => {
+            Self::Check { strict, settings_only } => {
                 let loaded = Loaded::new(cli)?;
-                for warning in system::warnings(&loaded.config) {
-                    writeln!(out, "warning: {}", loaded.located(warning))?;
-                }
+                check(&loaded, strict, settings_only)?;
                 let all = keys(&sections).count();
                 writeln!(out, "OK: {} of {all} keys are set", loaded.keys_set())?;
             }
@@ -55,4 +62,39 @@ impl ConfigCommand {
         }
         Ok(())
     }
+}
+
+/// Warns, a line each, and fails with all that is wrong.
+fn check(loaded: &Loaded, strict: bool, settings_only: bool) -> anyhow::Result<()> {
+    let text = |text: &String| Problem { keys: Vec::new(), text: text.clone() };
+    let mut warnings: Vec<_> = loaded.warnings.iter().map(text).collect();
+    warnings.extend(open_to_all(loaded));
+    let mut errors = Vec::new();
+    if !settings_only {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = runtime.block_on(system::examine(&loaded.config));
+        errors.extend(found.errors.into_iter().map(|error| loaded.located(error)));
+        warnings.extend(found.warnings.into_iter().map(|warning| loaded.located(warning)));
+        if let Some(note) = found.note {
+            eprintln!("note: {note}");
+        }
+    }
+    if strict {
+        errors.append(&mut warnings);
+    }
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigError::Problems(errors).into()) }
+}
+
+/// A relay on the network that lets everybody in although nobody has said so.
+fn open_to_all(loaded: &Loaded) -> Option<Problem> {
+    let Config { relay, auth, .. } = &loaded.config;
+    let unsaid = auth.mode == AuthMode::None && loaded.origin("auth.mode") == Origin::Default;
+    (unsaid && !relay.listen.ip().is_loopback()).then(|| {
+        let text = "whoever reaches the relay may join any room; set it, or to \"none\" if that \
+                    is meant (docs/auth.md)";
+        loaded.located(Complaint::new(["auth.mode"], text))
+    })
 }

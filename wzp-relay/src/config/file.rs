@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 use toml::{Table, Value};
+use wzp_untrusted::file::SETTINGS_BYTES;
 
 use super::problem::{ConfigError, Origin};
 use super::setting::Setting;
@@ -14,21 +15,32 @@ use super::values::join;
 /// # Errors
 /// It cannot be read, or is not TOML. What it says is not looked at.
 pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let text = wzp_untrusted::file::read_text(path, SETTINGS_BYTES)
         .map_err(|reason| ConfigError::Read { path: path.into(), reason })?;
-    let syntax = |error| ConfigError::Syntax { path: path.into(), error };
+    let syntax = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or(&text);
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+        ConfigError::Syntax {
+            path: path.into(),
+            line: line_at(&line_ends(&text), start),
+            column: column.saturating_add(1),
+            reason: error.message().to_owned(),
+        }
+    };
     // One has the values, the other the places.
     let values: Table = toml::from_str(&text).map_err(syntax)?;
     let places = DeTable::parse(&text).map_err(syntax)?;
     let mut settings = Vec::new();
-    let file = File { path, text: &text };
+    let file = File { path, line_ends: line_ends(&text) };
     file.take_apart(values, places.get_ref(), "", &mut settings);
     Ok(settings)
 }
 
 struct File<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Offsets of the line feeds.
+    line_ends: Vec<usize>,
 }
 
 impl File<'_> {
@@ -51,14 +63,21 @@ impl File<'_> {
                     value,
                     origin: Origin::File {
                         path: self.path.into(),
-                        line: self.line(key.span().start),
+                        line: line_at(&self.line_ends, key.span().start),
                     },
                 }),
             }
         }
     }
+}
 
-    fn line(&self, offset: usize) -> usize {
-        self.text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1
-    }
+/// The line that has the byte, from 1.
+fn line_at(ends: &[usize], offset: usize) -> usize {
+    ends.partition_point(|end| *end < offset) + 1
+}
+
+/// Where the lines of a text end.
+fn line_ends(text: &str) -> Vec<usize> {
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    ends.map(|(at, _)| at).collect()
 }

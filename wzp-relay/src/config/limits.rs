@@ -25,14 +25,25 @@ const HELLO_BYTES: usize = control::MAX_ROOM_BYTES
     + control::MAX_TOKEN_BYTES
     + 64;
 
+/// What QUIC needs to ask again whoever's answer is lost: three probes or more on a
+/// path of 300 ms (RFC 9002 section 6.2).
+const PROBES: Duration = Duration::from_secs(5);
+
 /// What a timer can keep and a person can wait for.
 const TIME: Range = Range::Time(Duration::from_millis(10), Duration::from_secs(24 * 3600));
 
-pub(super) const RANGES: [(&str, Range); 16] = [
+/// Shorter would hardly gather anything; longer is taken for a member that is not there.
+const MEMBERSHIP_WINDOW: Range = Range::Time(Duration::from_millis(50), Duration::from_secs(2));
+
+pub(super) const RANGES: [(&str, Range); 21] = [
     ("limits.sessions", Range::Number(1, 10_000_000)),
     ("limits.sessions_per_address", Range::Number(1, 10_000_000)),
+    ("limits.sessions_per_site", Range::Number(1, 10_000_000)),
+    ("limits.sessions_per_network", Range::Number(1, 10_000_000)),
+    ("limits.preempt_after", TIME),
     ("limits.handshakes", Range::Number(2, 10_000_000)),
     ("limits.room_members", Range::Number(1, u16::MAX as u64)),
+    ("limits.membership_window", MEMBERSHIP_WINDOW),
     ("limits.handshake_timeout", TIME),
     ("limits.hello_timeout", TIME),
     ("limits.idle_timeout", TIME),
@@ -45,18 +56,34 @@ pub(super) const RANGES: [(&str, Range); 16] = [
     ("limits.messages_per_second", Range::Number(2, 100_000)),
     ("limits.outbox_bytes", Range::Number(MAX_MESSAGE_BYTES as u64, u32::MAX as u64)),
     ("limits.send_buffer_bytes", Range::Number(2 * MAX_FRAME_BYTES as u64, u32::MAX as u64)),
+    ("limits.unsent_bytes", Range::Number(64 * 1024, u32::MAX as u64)),
 ];
 
 /// `[limits]`. The metric that counts when a limit bites is named at each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Sessions in rooms. Further ones are closed with `server_full`
+    /// Sessions in rooms. Further ones take the place of one that is silent or idle,
+    /// or are closed with `server_full`
     /// (`wzp_relay_connections_closed_total{reason="server_full"}`).
     pub sessions: u32,
     /// Connections from one IPv4 address or one IPv6 /64. Further ones are
     /// refused (`wzp_relay_connections_refused_total{reason="address"}`).
     pub sessions_per_address: u32,
+    /// Connections from one IPv6 /56, likewise
+    /// (`wzp_relay_connections_refused_total{reason="site"}`). Never fewer than
+    /// `sessions_per_address`.
+    pub sessions_per_site: u32,
+    /// Connections from one IPv6 /48 or one IPv4 /24, likewise
+    /// (`wzp_relay_connections_refused_total{reason="network"}`). Never fewer than
+    /// `sessions_per_site`.
+    pub sessions_per_network: u32,
+    /// When the relay is full, a session through which no media has passed for so
+    /// long makes way for somebody whose network has fewer sessions
+    /// (`wzp_relay_connections_closed_total{reason="preempted"}`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub preempt_after: Duration,
     /// Connections that have not yet joined a room. Above half of it a client
     /// must prove its address first (RFC 9000 section 8.1.2); above it,
     /// connections are refused
@@ -64,6 +91,12 @@ pub struct Limits {
     pub handshakes: u32,
     /// Members of one room. Further ones are closed with `room_full`.
     pub room_members: u32,
+    /// A room's members are told of joins, leaves and mutes at most once in this time,
+    /// of all since the last time together
+    /// (`wzp_relay_membership_changes_deferred_total`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub membership_window: Duration,
     /// From the first packet to the end of the QUIC handshake. Later ones are
     /// dropped (`wzp_relay_connections_closed_total{reason="handshake_timeout"}`).
     #[serde(with = "duration")]
@@ -109,6 +142,11 @@ pub struct Limits {
     /// Media waiting for one client, in bytes of memory; the oldest makes way
     /// (`wzp_relay_packets_dropped_total{reason="send_buffer"}`).
     pub send_buffer_bytes: u32,
+    /// Packets waiting in one shard because an interface or a neighbour takes no
+    /// more, in bytes of memory; of these `send_buffer_bytes` for one
+    /// destination. The oldest make way
+    /// (`wzp_relay_udp_packets_unsent_total{reason="crowded"}`).
+    pub unsent_bytes: u32,
 }
 
 impl Default for Limits {
@@ -116,8 +154,12 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             sessions_per_address: 256,
+            sessions_per_site: 512,
+            sessions_per_network: 2_500,
+            preempt_after: Duration::from_secs(30),
             handshakes: 2_000,
             room_members: 1_000,
+            membership_window: Duration::from_millis(200),
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
             idle_timeout: IDLE_TIMEOUT,
@@ -132,6 +174,8 @@ impl Default for Limits {
             outbox_bytes: 256 * 1024,
             // 130 talkers' frames of one instant.
             send_buffer_bytes: 24 * 1024,
+            // 1,000 listeners' voice of 200 ms, after which it is of no use.
+            unsent_bytes: 8 * 1024 * 1024,
         }
     }
 }
@@ -164,12 +208,13 @@ impl Limits {
             ),
             (
                 ["limits.idle_timeout", "limits.ping_interval"],
-                self.idle_timeout <= self.ping_interval.min(KEEP_ALIVE),
+                self.idle_timeout < self.ping_interval.min(KEEP_ALIVE) + PROBES,
                 format!(
                     "silent sessions would end: they speak up when they are asked \
-                     (ping_interval), or after {} s; let ping_interval be shorter than \
+                     (ping_interval), or after {} s; let ping_interval be {} s shorter than \
                      idle_timeout",
-                    KEEP_ALIVE.as_secs()
+                    KEEP_ALIVE.as_secs(),
+                    PROBES.as_secs()
                 ),
             ),
         ];

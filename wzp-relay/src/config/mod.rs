@@ -14,6 +14,7 @@ mod command;
 mod document;
 mod environment;
 mod file;
+mod files;
 mod key;
 mod limits;
 mod load;
@@ -22,6 +23,7 @@ mod range;
 mod sections;
 mod setting;
 mod system;
+mod url;
 mod values;
 
 #[cfg(test)]
@@ -36,9 +38,10 @@ pub use change::{Applies, Change};
 pub use cli::{AuditCommand, Cli, Command};
 pub use command::ConfigCommand;
 pub use limits::{Limits, MAX_FRAME_BYTES};
-pub use load::Loaded;
+pub use load::{Loaded, StateDir};
 pub use problem::{ConfigError, Origin, Problem};
 pub use sections::{EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
+pub use url::Url;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,5 +79,18 @@ impl Config {
     /// Any [`ConfigError`].
     pub fn load(cli: &Cli) -> Result<Self, ConfigError> {
         Loaded::new(cli).map(|loaded| loaded.config)
+    }
+
+    /// Whether each file is for one thing, for settings that come from two configurations.
+    ///
+    /// # Errors
+    /// [`ConfigError::Problems`].
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        let found = files::check(self, None).into_iter().map(|complaint| Problem {
+            keys: complaint.keys.into_iter().map(|key| (key.to_owned(), Origin::InForce)).collect(),
+            text: complaint.text,
+        });
+        let found: Vec<_> = found.collect();
+        if found.is_empty() { Ok(()) } else { Err(ConfigError::Problems(found)) }
     }
 }

@@ -10,6 +10,8 @@ use thiserror::Error;
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// A relay that runs would have it after a reload, some of it from before.
+    InForce,
     /// The configuration file.
     File {
         /// The file.
@@ -27,6 +29,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
+            Self::InForce => write!(f, "in force after this reload"),
             Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "command line {name}"),
@@ -80,17 +83,29 @@ pub enum ConfigError {
         /// What the system said.
         reason: std::io::Error,
     },
-    /// Not TOML.
-    #[error("in {}: {error}", path.display())]
+    /// Not TOML. The line itself is not shown, which may have a secret in it.
+    #[error("in {}, line {line}, column {column}: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line and column, as the parser puts it.
-        error: toml::de::Error,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What the parser misses there.
+        reason: String,
     },
     /// Keys that do not exist, values that are not allowed: all that were found.
     #[error("{}", listed(.0))]
     Problems(Vec<Problem>),
+    /// So many that they are not all told: it is probably another file.
+    #[error("{}\n  and {more} more", listed(told))]
+    TooMany {
+        /// The first.
+        told: Vec<Problem>,
+        /// How many others there are.
+        more: usize,
+    },
 }
 
 /// A problem a line.

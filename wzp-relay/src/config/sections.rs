@@ -17,10 +17,22 @@ pub const MAX_SHARDS: usize = wzp_common::steering::MAX_SHARDS as usize;
 /// same talker.
 const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 
+/// Each takes a file descriptor.
+const CONNECTIONS: Range = Range::Number(1, 10_000);
+
+const SEND_TIMEOUT: Range = Range::Time(Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
 /// The bounds of what these sections and the shared ones set.
-pub(super) const RANGES: [(&str, Range); 7] = [
+pub(super) const RANGES: [(&str, Range); 14] = [
     ("relay.shards", Range::Number(0, MAX_SHARDS as u64)),
     ("relay.drain_timeout", Range::Time(Duration::ZERO, Duration::from_secs(24 * 3600))),
+    ("metrics.max_connections", CONNECTIONS),
+    ("metrics.max_connections_per_address", CONNECTIONS),
+    ("metrics.password_tries_per_minute", Range::Number(1, 10_000)),
+    ("metrics.send_timeout", SEND_TIMEOUT),
+    ("health.max_connections", CONNECTIONS),
+    ("health.max_connections_per_address", CONNECTIONS),
+    ("health.send_timeout", SEND_TIMEOUT),
     ("logging.max_size", Range::Size(1024)),
     ("tracing.sample_rate", Range::Share),
     ("audit.auth_failures_per_minute", Range::Number(1, 1_000_000)),

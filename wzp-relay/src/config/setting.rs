@@ -7,8 +7,11 @@ use super::key::{Key, Section};
 use super::problem::{Origin, Problem};
 use super::values::typed;
 
+/// The key of files that hold a secret each.
+const SECRETS: &str = "auth.jwt.secret_files";
+
 /// How like a key must be to be what was meant, from 0 to 1.
-const LIKENESS: f64 = 0.7;
+pub(super) const LIKENESS: f64 = 0.7;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Setting {
@@ -25,18 +28,34 @@ impl Setting {
         self.value.as_table().is_some()
     }
 
+    /// Whether it cannot stay.
+    pub(super) fn is_wrong(&self, sections: &[Section]) -> bool {
+        self.is_unknown(sections) || self.refusal().is_some()
+    }
+
+    /// Whether there is no such key, and no such section.
+    fn is_unknown(&self, sections: &[Section]) -> bool {
+        let is_section = sections.iter().any(|section| inside(&self.key, &section.name));
+        !is_section && !keys(sections).any(|key| inside(&key.path, &self.key))
+    }
+
+    /// What is wrong with the value, or inside of it.
+    fn refusal(&self) -> Option<toml::de::Error> {
+        typed::<Config>([(&*self.key, &self.value)]).err()
+    }
+
     /// Why it cannot stay: there is no such key, or the value is of the wrong kind.
     pub(super) fn problem(&self, sections: &[Section]) -> Option<Problem> {
-        let inside = |outer: &str, inner: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let is_section = sections.iter().any(|section| inside(&self.key, &section.name));
         let known = keys(sections).find(|key| inside(&key.path, &self.key));
-        let refusal = || typed::<Config>([(&*self.key, &self.value)]).err();
         let text = match known {
-            Some(key) => format!("{}; wanted is: {}", refusal()?.message(), key.form()),
-            None if is_section => refusal()?.message().to_owned(),
-            None => self.unknown(sections),
+            // What stands where files are to be named may be the secret itself.
+            Some(key) if key.path == SECRETS => {
+                self.refusal()?;
+                format!("wanted is: {}, which hold the secrets; no secret itself", key.form())
+            }
+            Some(key) => format!("{}; wanted is: {}", self.refusal()?.message(), key.form()),
+            None if self.is_unknown(sections) => self.unknown(sections),
+            None => self.refusal()?.message().to_owned(),
         };
         Some(Problem { keys: vec![(self.key.clone(), self.origin.clone())], text })
     }
@@ -78,6 +97,11 @@ impl Setting {
         };
         format!("{meant} {allowed}")
     }
+}
+
+/// Whether a dotted key is another one, or within it.
+fn inside(outer: &str, inner: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 pub(super) fn keys(sections: &[Section]) -> impl Iterator<Item = &Key> {

@@ -120,6 +120,20 @@ impl Attachments {
         Ok(Self { interfaces, socket })
     }
 
+    /// Whether all interfaces are there, and of a kind that can be counted on.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(super) fn are_there(&self) -> Result<(), Error> {
+        self.interfaces.iter().try_for_each(
+            |Interface { status: InterfaceStatus { name, .. }, .. }| {
+                let missing = |_| Error::NoSuchInterface { interface: name.clone() };
+                name_to_index(&self.socket, name).map_err(missing)?;
+                is_ethernet(name)
+            },
+        )
+    }
+
     /// Attaches the programs where they are not, and forgets interfaces that
     /// are gone. Gives the first error; the status has all of them.
     ///

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use wzp_telemetry::panics::attempt;
 
 use super::{Closed, Error, Kernel, Reader, Totals};
 use crate::metrics::rooms::RoomCount;
@@ -124,10 +125,9 @@ impl Accounts {
         self.reader.sessions(|session, totals| {
             let Some(owner) = ledger.owners.get(&session) else { return };
             let room = owner.seat.as_ref().map_or("", |seat| &seat.name);
-            let remote = owner.remote;
             let flow = Flow {
                 session: SessionId(session).to_string(),
-                peer: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
+                peer: owner.remote.to_string(),
                 room: room.to_owned(),
                 rx_packets: totals.rx_packets,
                 rx_bytes: totals.rx_bytes,
@@ -147,8 +147,7 @@ impl Accounts {
         let mut owners: Vec<_> = ledger.owners.iter().collect();
         owners.sort_unstable_by_key(|(_, owner)| owner.order);
         let peer = |(session, owner): (&u64, &Owner)| {
-            let address = SocketAddr::new(owner.remote.ip().to_canonical(), owner.remote.port());
-            (SessionId(*session), address, owner.seat.as_ref().map(|seat| seat.name.clone()))
+            (SessionId(*session), owner.remote, owner.seat.as_ref().map(|seat| seat.name.clone()))
         };
         owners.into_iter().map(peer).collect()
     }
@@ -168,6 +167,12 @@ impl Accounts {
     }
 
     fn keep(&self, events: &Receiver<FlowEvent>) {
+        // An event that cannot be booked must not cost those after it.
+        while !attempt(|| self.book(events)) {}
+    }
+
+    /// Returns when nobody has events any more.
+    fn book(&self, events: &Receiver<FlowEvent>) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             match events.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {

@@ -118,6 +118,16 @@ impl Kernel {
         }
     }
 
+    /// Whether [`Self::start`] could have the kernel count: it loads the programs and lets
+    /// them go. Attaches nothing.
+    ///
+    /// # Errors
+    /// They cannot be loaded, or an interface is missing.
+    pub fn try_load(options: &Options) -> Result<(), Error> {
+        attach::Attachments::new(&options.interfaces)?.are_there()?;
+        load(options).map(drop)
+    }
+
     fn load(options: &Options) -> Result<Self, Error> {
         let attachments = attach::Attachments::new(&options.interfaces)?;
         let Loaded { ebpf, flows, memory, reasons, blocklist, instructions, logger } =

@@ -82,6 +82,11 @@ impl Scrape<'_> {
         single(self.total(of) as f64)
     }
 
+    /// UDP packets that the kernel did not take.
+    fn udp_send_errors(&self) -> u64 {
+        self.sources.shards.iter().map(|stats| stats.udp_send_errors()).sum()
+    }
+
     /// The same for each reason of a set.
     fn by_reason<R: Reason>(&self, of: impl Fn(&ShardStats) -> &PerReason<R>) -> Vec<Series> {
         R::ALL
@@ -208,6 +213,21 @@ const FAMILIES: &[Family] = &[
         scrape.sum(|shard| &shard.sessions_joined)
     }),
     counter(
+        "wzp_relay_membership_changes_total",
+        "Joins, leaves and mutes that the members of a room are told of",
+        |scrape| scrape.sum(|shard| &shard.membership_changes),
+    ),
+    counter(
+        "wzp_relay_membership_changes_deferred_total",
+        "Those that waited because the room had been told of others within limits.membership_window",
+        |scrape| scrape.sum(|shard| &shard.membership_changes_deferred),
+    ),
+    counter(
+        "wzp_relay_membership_messages_total",
+        "Messages that told a room of them, each counted once for all its members",
+        |scrape| scrape.sum(|shard| &shard.membership_messages),
+    ),
+    counter(
         "wzp_relay_media_packets_received_total",
         "Media datagrams that came from participants",
         |scrape| scrape.sum(|shard| &shard.media_packets_received),
@@ -231,6 +251,17 @@ const FAMILIES: &[Family] = &[
         scrape.by_reason(|shard| &shard.packets_dropped)
     })
     .by(&["reason"]),
+    counter(
+        "wzp_relay_reports_refused_total",
+        "What receiver reports say of a sender, ignored, by reason",
+        |scrape| scrape.by_reason(|shard| &shard.reports_refused),
+    )
+    .by(&["reason"]),
+    counter(
+        "wzp_relay_reports_exaggerated_total",
+        "What receiver reports say of a sender with more loss than the relay has reason to believe, reduced",
+        |scrape| scrape.sum(|shard| &shard.reports_exaggerated),
+    ),
     counter("wzp_relay_udp_packets_received_total", "UDP packets received", |scrape| {
         scrape.sum(|shard| &shard.udp_packets_received)
     }),
@@ -246,8 +277,35 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "wzp_relay_udp_send_errors_total",
-        "UDP packets that the kernel did not take",
-        |scrape| scrape.sum(|shard| &shard.udp_send_errors),
+        "UDP packets that the kernel did not take; wzp_relay_udp_packets_unsent_total tells why",
+        |scrape| single(scrape.udp_send_errors() as f64),
+    ),
+    counter(
+        "wzp_relay_udp_packets_unsent_total",
+        "UDP packets that never left, by reason: refused by the kernel, or dropped while they waited for a full send buffer",
+        |scrape| scrape.by_reason(|shard| &shard.udp_unsent),
+    )
+    .by(&["reason"]),
+    counter(
+        "wzp_relay_udp_packets_held_total",
+        "UDP packets that had to wait because a send buffer was full",
+        |scrape| scrape.sum(|shard| &shard.udp_packets_held),
+    ),
+    gauge(
+        "wzp_relay_udp_packets_waiting",
+        "UDP packets that wait because a send buffer is full",
+        |scrape| scrape.sum(|shard| &shard.udp_packets_waiting),
+    ),
+    gauge("wzp_relay_send_lanes", "Sockets that shards send by", |scrape| {
+        scrape.sum(|shard| &shard.send_lanes)
+    }),
+    gauge("wzp_relay_send_lanes_full", "Those whose send buffer is full", |scrape| {
+        scrape.sum(|shard| &shard.send_lanes_full)
+    }),
+    counter(
+        "wzp_relay_send_lane_full_seconds_total",
+        "For how long send buffers were full, all sockets together",
+        |scrape| single(scrape.total(|shard| &shard.send_lane_full_us) as f64 / 1e6),
     ),
     counter(
         "wzp_relay_udp_receive_drops_total",
@@ -258,6 +316,11 @@ const FAMILIES: &[Family] = &[
         "wzp_relay_misrouted_packets_total",
         "UDP packets that came to a shard other than the one their connection id names, and were handed on",
         |scrape| scrape.sum(|shard| &shard.misrouted_packets),
+    ),
+    counter(
+        "wzp_relay_moves_refused_total",
+        "UDP packets dropped because they say that a session has moved to another host, and it has too often or has not begun",
+        |scrape| scrape.sum(|shard| &shard.moves_refused),
     ),
     gauge(
         "wzp_relay_steering",
@@ -271,6 +334,15 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_shards", "Shards that forward", |scrape| {
         single(scrape.sources.shards.len() as f64)
     }),
+    counter(
+        "wzp_relay_shard_failures_total",
+        "Times that a shard panicked and began again, without the sessions it had",
+        |scrape| {
+            let shards = scrape.sources.shards.iter().enumerate();
+            shards.map(|(index, shard)| (vec![index.to_string()], shard.failures.get() as f64)).collect()
+        },
+    )
+    .by(&["shard"]),
     gauge(
         "wzp_relay_health_check",
         "1 if all is well with what is checked, 0 if not; /health says what is wrong",

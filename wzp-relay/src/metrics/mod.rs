@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::log::LogCounts;
+use wzp_telemetry::panics::Panics;
 use wzp_telemetry::trace::TraceCounts;
 
 use crate::auth::stats::AuthStats;
@@ -68,6 +69,8 @@ pub struct Sources {
     pub traces: Reader<TraceCounts>,
     /// How often the configuration was read anew.
     pub reloads: Arc<Reloads>,
+    /// What of the process failed.
+    pub panics: Arc<Panics>,
     /// When the relay started.
     pub started: Instant,
 }
@@ -81,6 +84,13 @@ impl Sources {
     /// Whether a shard has not come to its first turn.
     pub fn is_starting(&self) -> bool {
         self.shards.iter().any(|shard| shard.turn.state() == TurnState::NotBegun)
+    }
+
+    /// Whether all shards fail again and again, so that nobody has a call that a
+    /// restart would end.
+    pub fn all_shards_fail(&self) -> bool {
+        let uptime = self.started.elapsed().as_millis();
+        self.shards.iter().all(|shard| u128::from(shard.failing_until_ms.get()) > uptime)
     }
 
     /// The first shard whose thread has worked on one turn for ten seconds, and how

@@ -76,11 +76,40 @@ reasons! {
 }
 
 reasons! {
+    /// Why what a listener reports of a sender was ignored.
+    ReportRefusal:
+    /// A field is out of its bounds, or more was lost than was due.
+    Impossible = "impossible";
+    /// The report speaks of the same sender a second time.
+    Repeated = "repeated";
+    /// Nobody of that number has been forwarded in the room lately.
+    UnknownSender = "unknown_sender";
+    /// A total grew by more than there can have been since the last report.
+    Leap = "leap";
+}
+
+reasons! {
+    /// Why a UDP packet was made and never left.
+    UnsentReason:
+    /// The kernel refused it: no route, a firewall, too long for the path.
+    Refused = "refused";
+    /// It waited for a full send buffer until it was of no use.
+    Stale = "stale";
+    /// It waited and made way for newer ones (`limits.send_buffer_bytes` for one
+    /// destination, `limits.unsent_bytes` for all).
+    Crowded = "crowded";
+}
+
+reasons! {
     /// Why a connection was refused before it began.
     RefuseReason:
     /// Above `limits.sessions_per_address`.
     Address = "address";
-    /// Above `limits.handshakes`.
+    /// Above `limits.sessions_per_site`.
+    Site = "site";
+    /// Above `limits.sessions_per_network`.
+    Network = "network";
+    /// Above `limits.handshakes`, or above a prefix's share of it.
     Handshakes = "handshakes";
     /// Its first packet is not acceptable QUIC.
     Invalid = "invalid";
@@ -129,6 +158,12 @@ reasons! {
     AuthUnavailable = "auth_unavailable";
     /// Closed with the code of that name.
     Kicked = "kicked";
+    /// Closed with the code of that name.
+    Preempted = "preempted";
+    /// Closed with the code of that name.
+    Replaced = "replaced";
+    /// Closed with the code of that name.
+    RelayFailed = "relay_failed";
 }
 
 reasons! {
@@ -140,6 +175,10 @@ reasons! {
     Transport = "transport";
     /// The relay stopped.
     GoingAway = "going_away";
+    /// It made way for a connection from elsewhere (`limits.handshakes`).
+    Preempted = "preempted";
+    /// The shard that had it failed.
+    RelayFailed = "relay_failed";
 }
 
 impl From<EndReason> for HandshakeFailure {
@@ -147,6 +186,8 @@ impl From<EndReason> for HandshakeFailure {
         match reason {
             EndReason::HandshakeTimeout | EndReason::IdleTimeout => Self::Timeout,
             EndReason::GoingAway => Self::GoingAway,
+            EndReason::Preempted => Self::Preempted,
+            EndReason::RelayFailed => Self::RelayFailed,
             _ => Self::Transport,
         }
     }
@@ -198,8 +239,11 @@ reasons! {
     Denied = "denied";
     /// The service that decides, or that has the keys, did not answer.
     Unavailable = "unavailable";
-    /// More wait for a decision than may wait.
+    /// More wait for a decision than may wait, or more from its address.
     Busy = "busy";
+    /// The service of `auth.webhook.url` failed for its address again and again, and
+    /// is not asked for it for `auth.webhook.breaker_pause`.
+    SourcePaused = "source_paused";
 }
 
 impl From<AuthFailReason> for CloseCode {
@@ -216,7 +260,9 @@ impl From<AuthFailReason> for CloseCode {
             | AuthFailReason::Issuer => Self::BadToken,
             AuthFailReason::Expired => Self::TokenExpired,
             AuthFailReason::Room | AuthFailReason::Denied => Self::NotAllowed,
-            AuthFailReason::Unavailable | AuthFailReason::Busy => Self::AuthUnavailable,
+            AuthFailReason::Unavailable | AuthFailReason::Busy | AuthFailReason::SourcePaused => {
+                Self::AuthUnavailable
+            }
         }
     }
 }
@@ -237,6 +283,9 @@ impl From<CloseCode> for EndReason {
             CloseCode::Unresponsive => Self::Unresponsive,
             CloseCode::DatagramsRequired => Self::DatagramsRequired,
             CloseCode::Kicked => Self::Kicked,
+            CloseCode::Preempted => Self::Preempted,
+            CloseCode::Replaced => Self::Replaced,
+            CloseCode::RelayFailed => Self::RelayFailed,
             CloseCode::BadToken => Self::BadToken,
             CloseCode::TokenExpired => Self::TokenExpired,
             CloseCode::NotAllowed => Self::NotAllowed,

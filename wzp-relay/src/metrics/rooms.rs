@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wzp_telemetry::settings::RoomLabel;
+use wzp_untrusted::text;
 
 use super::count::Count;
 
@@ -137,7 +138,11 @@ impl RoomCounts {
     /// What a room is called in labels.
     fn label(&self, room: &Arc<str>) -> Arc<str> {
         match self.label {
-            RoomLabel::Name => room.clone(),
+            // Looks like no other room's: a name that is written so has `\u{5c}u{5f}…`.
+            RoomLabel::Name if [OVERFLOW, ALL].contains(&&**room) => {
+                format!("\\u{{5f}}{}", &room[1..]).into()
+            }
+            RoomLabel::Name => text::name(room).to_string().into(),
             RoomLabel::Hash => format!("{:016x}", self.hashed_by.hash_one(room)).into(),
             RoomLabel::Off => ALL.into(),
         }
@@ -157,9 +162,7 @@ impl RoomCounts {
         if !state.series.contains_key(room) && state.series.len() >= max_series {
             state.forget_oldest_ended();
         }
-        let has_place = state.series.contains_key(room) || state.series.len() < max_series;
-        // A room of that very name must not look like all the others together.
-        let own_series = has_place && &**room != OVERFLOW;
+        let own_series = state.series.contains_key(room) || state.series.len() < max_series;
         if own_series {
             // A room that comes back is no longer among the ended ones.
             state.ended.retain(|ended| ended != room);
@@ -294,6 +297,31 @@ mod tests {
             counts.open(&"c".into()).count.packets.add(5);
             assert_eq!((packets("a"), packets("c")), (expected, None), "{label:?}");
         }
+    }
+
+    #[test]
+    fn no_room_can_pass_for_another_or_for_those_above_the_cap() {
+        let counts = RoomCounts::new(7, RoomLabel::Name);
+        let rooms = [
+            ("_overflow", r"\u{5f}overflow"),
+            (r"\u{5f}overflow", r"\u{5c}u{5f}overflow"),
+            ("_all", r"\u{5f}all"),
+            ("lob\u{200b}by", r"lob\u{200b}by"),
+            (r"lob\u{200b}by", r"lob\u{5c}u{200b}by"),
+            ("lobby", "lobby"),
+            ("\u{1b}[2J\0\r", r"\u{1b}[2J\u{0}\u{d}"),
+        ];
+        let expected = rooms.into_iter().zip(1..).map(|((room, label), packets)| {
+            counts.open(&room.into()).count.packets.add(packets);
+            assert_eq!(counts.total(&room.into()).unwrap().packets, packets, "{room:?}");
+            (label.to_owned(), packets)
+        });
+        let mut expected: Vec<_> = expected.collect();
+        assert_eq!(counts.overflowing(), 0);
+        counts.open(&"above the cap".into()).count.packets.add(100);
+        expected.sort();
+        expected.push((OVERFLOW.into(), 100));
+        assert_eq!(shown(&counts), expected);
     }
 
     #[test]

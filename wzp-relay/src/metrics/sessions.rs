@@ -52,7 +52,7 @@ pub struct Participant {
     pub room: Arc<str>,
     /// How others call it.
     pub name: String,
-    /// Where its packets come from.
+    /// Where its packets come from, in canonical form.
     pub peer: SocketAddr,
     /// The shard it sits on.
     pub shard: ShardIndex,

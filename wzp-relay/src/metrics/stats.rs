@@ -2,7 +2,8 @@
 
 use super::count::Count;
 use super::reason::{
-    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, SessionState,
+    DropReason, EndReason, HandshakeFailure, PerReason, RefuseReason, ReportRefusal, SessionState,
+    UnsentReason,
 };
 use super::turn::Turn;
 
@@ -25,6 +26,12 @@ pub struct ShardStats {
     pub sessions_joined: Count,
     /// Rooms that exist and have their home on this shard.
     pub rooms: Count,
+    /// Joins, leaves and mutes that the members of such a room are told of.
+    pub membership_changes: Count,
+    /// Those of them that waited because the room had been told of others just before.
+    pub membership_changes_deferred: Count,
+    /// Messages that told a room, each counted once for all members and parts.
+    pub membership_messages: Count,
     /// Media datagrams that came from participants.
     pub media_packets_received: Count,
     /// Their bytes, headers included.
@@ -45,16 +52,44 @@ pub struct ShardStats {
     pub udp_bytes_sent: Count,
     /// UDP packets made that carry media.
     pub udp_packets_with_media: Count,
-    /// UDP packets that the kernel did not take.
-    pub udp_send_errors: Count,
+    /// UDP packets that never left.
+    pub udp_unsent: PerReason<UnsentReason>,
+    /// UDP packets that had to wait because a send buffer was full.
+    pub udp_packets_held: Count,
+    /// Those that wait now.
+    pub udp_packets_waiting: Count,
+    /// Sockets to send by.
+    pub send_lanes: Count,
+    /// Those whose buffer is full.
+    pub send_lanes_full: Count,
+    /// For how long sockets were full, all together, in microseconds.
+    pub send_lane_full_us: Count,
     /// Packets to sessions in rooms that were not acknowledged in time
     /// (RFC 9002 section 6.1).
     pub session_packets_lost: Count,
     /// Times their congestion windows were cut (RFC 9002 section 7.3.2).
     pub session_congestion_events: Count,
+    /// What listeners reported of a sender and was ignored.
+    pub reports_refused: PerReason<ReportRefusal>,
+    /// What they reported that claimed more loss than there can be.
+    pub reports_exaggerated: Count,
     /// UDP packets that came to this shard though their connection id names
     /// another. They are handed on and not lost.
     pub misrouted_packets: Count,
+    /// UDP packets from another host than a session's that were dropped, because it
+    /// had moved too often or not begun.
+    pub moves_refused: Count,
+    /// Times that the shard failed and began again.
+    pub failures: Count,
+    /// It fails again and again: until so many milliseconds after the relay's start.
+    pub failing_until_ms: Count,
     /// Whether the shard's thread gets on.
     pub turn: Turn,
+}
+
+impl ShardStats {
+    /// UDP packets that the kernel did not take, for whatever reason.
+    pub fn udp_send_errors(&self) -> u64 {
+        self.udp_unsent.iter().map(|(_, count)| count).sum()
+    }
 }

@@ -2,6 +2,7 @@
 //! state machine, must not do itself.
 
 pub mod drops;
+mod failures;
 pub mod mailbox;
 pub mod run;
 mod send;

@@ -16,14 +16,18 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::set_current_timer_slack;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::panics::attempt;
 
+use super::failures::{self, Failures};
 use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
-use super::send::send_all;
+use super::send::Egress;
+use super::socket::LANES;
 use crate::audit;
 use crate::auth::queue::AuthQueue;
 use crate::metrics::reason::DropReason;
+use crate::metrics::reason::SessionState::Established;
 use crate::metrics::stats::ShardStats;
 use crate::privileges::confinement::{self, Confinement};
 use crate::room::ShardIndex;
@@ -53,13 +57,15 @@ pub struct Shards {
 }
 
 /// Starts one thread per socket; what becomes of flows is told to `flows`, and
-/// `auth` is asked who may join, and `audit` has what became of sessions.
+/// `auth` is asked who may join, and `audit` has what became of sessions. `lanes`
+/// are the shards' further sockets to send by.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
 pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
+    lanes: Vec<Vec<UdpSocket>>,
     flows: &Sender<FlowEvent>,
     auth: &AuthQueue,
     audit: &Audit,
@@ -68,7 +74,8 @@ pub fn start(
     let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
     let (ending, ended) = mpsc::unbounded_channel();
     let mut shards = Shards { postboxes, stats: Vec::new(), threads: Vec::new(), ended };
-    for (index, (socket, mailbox)) in sockets.into_iter().zip(mailboxes).enumerate() {
+    let parts = sockets.into_iter().zip(lanes).zip(mailboxes);
+    for (index, ((socket, lanes), mailbox)) in parts.enumerate() {
         let shard = Shard::new(index, shared.clone(), rand::random(), Instant::now());
         shards.stats.push(shard.stats().clone());
         let ending = Ending(ending.clone());
@@ -78,6 +85,7 @@ pub fn start(
         let size = MAX_PACKET * state.gro_segments();
         let worker = Worker {
             stats: shard.stats().clone(),
+            egress: Egress::new(lanes, shard.stats().clone()),
             shard,
             socket,
             state,
@@ -91,6 +99,10 @@ pub fn start(
             buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
             woken: Vec::new(),
+            began: Instant::now(),
+            found: Found::Nothing,
+            is_stopping: false,
+            failures: Failures::default(),
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _ending = ending;
@@ -117,7 +129,7 @@ fn confine(shard: ShardIndex) {
 
 impl Shards {
     /// Waits until a shard's thread ends, which none does before
-    /// [`Self::stop`] unless it failed.
+    /// [`Self::stop`] unless its shard failed and cannot begin again.
     pub async fn failed(&mut self) {
         self.ended.recv().await;
     }
@@ -148,6 +160,7 @@ struct Worker {
     stats: Arc<ShardStats>,
     socket: UdpSocket,
     state: UdpSocketState,
+    egress: Egress,
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
     flows: Sender<FlowEvent>,
@@ -161,7 +174,16 @@ struct Worker {
     out: Outgoing,
     /// Shards that a turn left mail for, empty between turns.
     woken: Vec<ShardIndex>,
+    /// When the turn began, and what it found.
+    began: Instant,
+    found: Found,
+    /// Whether the thread is to end with this turn.
+    is_stopping: bool,
+    failures: Failures,
 }
+
+#[cfg(panic = "abort")]
+compile_error!("a shard that panics must not end the others: build with panic = \"unwind\"");
 
 /// What a turn found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,38 +201,74 @@ impl Worker {
         // Two sleeps in a frame's way, and Linux adds up to 50 us to each.
         // Refused, it is only later.
         let _ = set_current_timer_slack(NonZeroU64::new(1_000));
-        let mut began = Instant::now();
-        let mut found = Found::Nothing;
-        loop {
-            self.stats.turn.wait();
-            self.wait(began, found);
-            began = Instant::now();
-            self.stats.turn.work(began.saturating_duration_since(self.start));
-            let (mail, stop) = self.read_mail(began);
-            found = mail.max(self.receive(began));
-            self.shard.handle_timeouts(began);
-            self.shard.flush(began, &mut self.out);
-            let sent = send_all(&self.socket, self.out.packets());
-            self.stats.udp_packets_sent.add(sent.packets);
-            self.stats.udp_bytes_sent.add(sent.bytes);
-            self.stats.udp_send_errors.add(self.out.packets().len() as u64 - sent.packets);
+        while !self.is_stopping {
+            // The panic hook tells of it.
+            if !attempt(|| self.turn()) {
+                self.begin_again();
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.stats.turn.wait();
+        self.wait(self.began, self.found);
+        let began = Instant::now();
+        self.began = began;
+        self.stats.turn.work(began.saturating_duration_since(self.start));
+        let mail = self.read_mail(began);
+        self.found = mail.max(self.receive(began));
+        self.shard.handle_timeouts(began);
+        self.shard.flush(began, &mut self.out);
+        self.send();
+        self.deliver_mail();
+        self.tell();
+    }
+
+    /// After a panic: has the shard's clients told and everything of theirs given
+    /// back, and the shard begin again. The other shards go on all the time.
+    fn begin_again(&mut self) {
+        let now = Instant::now();
+        let (shard, sessions) = (self.shard.index(), self.stats.states[Established].get());
+        let pause = self.failures.pause_after(now);
+        self.stats.failures.add(1);
+        if !pause.is_zero() {
+            let until = now.saturating_duration_since(self.start) + failures::WINDOW;
+            self.stats.failing_until_ms.set(until.as_millis() as u64);
+        }
+        error!(shard, sessions, ?pause, "a shard failed; it begins again, without its sessions");
+        audit::shard_failed(&self.audit, shard);
+        self.shard.begin_again(rand::random(), now, &mut self.out);
+        // It may have been one of these that failed.
+        if !attempt(|| self.send()) {
             self.out.clear();
-            self.deliver_mail();
-            for event in self.shard.take_flow_events() {
-                // Nobody counts any more once the relay stops.
-                let _ = self.flows.send(event);
-            }
-            for event in self.shard.take_session_events() {
-                audit::session(&self.audit, event);
-            }
-            for request in self.shard.take_auth_requests() {
-                let shard = request.shard;
-                if let Some(answer) = self.auth.ask(request) {
-                    self.postboxes[shard].post(answer);
-                }
-            }
-            if stop {
-                return;
+            self.egress.begin_again();
+        }
+        attempt(|| self.deliver_mail());
+        attempt(|| self.tell());
+        self.stats.turn.wait();
+        thread::sleep(pause);
+        // What there is to do is not waited for.
+        self.found = Found::TooMuch;
+    }
+
+    fn send(&mut self) {
+        self.egress.send(&self.socket, self.out.packets(), self.shard.limits(), self.began);
+        self.out.clear();
+    }
+
+    /// Tells others than the shards what the shard has for them.
+    fn tell(&mut self) {
+        for event in self.shard.take_flow_events() {
+            // Nobody counts any more once the relay stops.
+            let _ = self.flows.send(event);
+        }
+        for event in self.shard.take_session_events() {
+            audit::session(&self.audit, event);
+        }
+        for request in self.shard.take_auth_requests() {
+            let shard = request.shard;
+            if let Some(answer) = self.auth.ask(request) {
+                self.postboxes[shard].post(answer);
             }
         }
     }
@@ -220,8 +278,9 @@ impl Worker {
     /// When the last one found something, first until the pause since it began
     /// is over, whatever comes: one turn for many packets saves system calls and
     /// wakes. After a quiet time the first packet is taken at once.
-    fn wait(&self, began: Instant, found: Found) {
+    fn wait(&mut self, began: Instant, found: Found) {
         match found {
+            Found::TooMuch if self.egress.is_blocked() => return self.poll(Some(Duration::ZERO)),
             Found::TooMuch => return,
             Found::Something => {
                 let rest = self.pause.saturating_sub(began.elapsed());
@@ -231,36 +290,55 @@ impl Worker {
             }
             Found::Nothing => {}
         }
-        let timeout = self.shard.next_timeout();
-        let timeout = timeout.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = [self.shard.next_timeout(), self.egress.next_timeout()];
+        let timeout = timeout.into_iter().flatten().min();
+        self.poll(timeout.map(|at| at.saturating_duration_since(Instant::now())));
+    }
+
+    /// Waits for packets, mail, and room in a send buffer that was full.
+    fn poll(&mut self, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
-        ];
+        let full = self.egress.full().count();
+        let mut fds: [_; 2 + LANES] = {
+            let mut lanes = self.egress.full().map(|(_, socket)| socket.unwrap_or(&self.socket));
+            array::from_fn(|place| match place {
+                0 => PollFd::new(&self.socket, PollFlags::IN),
+                1 => PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
+                _ => PollFd::new(lanes.next().unwrap_or(&self.socket), PollFlags::OUT),
+            })
+        };
         // An error is a signal: the loop goes round once for nothing.
-        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = poll(&mut fds[..2 + full], timeout.as_ref());
         if fds[1].revents().contains(PollFlags::IN) {
             self.mailbox.rest();
         }
+        let has_room = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::OUT);
+        let lanes = self.egress.full().zip(&fds[2..]);
+        // Allocates nothing while none is full.
+        let opened: Vec<_> =
+            lanes.filter(|(_, fd)| has_room(fd)).map(|((lane, _), _)| lane).collect();
+        for lane in opened {
+            self.egress.open(lane, Instant::now());
+        }
     }
 
-    /// Gives the shard its mail. Whether the thread is to end.
-    fn read_mail(&mut self, now: Instant) -> (Found, bool) {
+    /// Gives the shard its mail.
+    fn read_mail(&mut self, now: Instant) -> Found {
         let mut found = Found::Nothing;
         for _ in 0..LETTERS_PER_TURN {
             match self.mailbox.take() {
                 Some(Letter::Mail(mail)) => self.shard.handle_mail(now, mail, &mut self.out),
                 Some(Letter::Stop) => {
+                    self.is_stopping = true;
                     // Whoever is still here is told before the last flush.
                     self.shard.stop(now);
-                    return (Found::Something, true);
+                    return Found::Something;
                 }
-                None => return (found, false),
+                None => return found,
             }
             found = Found::Something;
         }
-        (Found::TooMuch, false)
+        Found::TooMuch
     }
 
     /// Gives the shard what has come.

@@ -1,17 +1,27 @@
-//! The relay's UDP sockets: one address, one socket per shard.
+//! The relay's UDP sockets: one address, one socket per shard to receive by, and
+//! a few more to send by.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use quinn_udp::UdpSocketState;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use thiserror::Error;
 use tracing::warn;
 use wzp_telemetry::http::without_ipv6;
 
+use super::steering::Steering;
+
 /// Bytes that the kernel may hold for a shard that is busy: 50 ms of what one
 /// core can forward at all.
 const BUFFER: usize = 4 * 1024 * 1024;
+
+/// Sockets that a shard sends by, the one that it receives by included: one for
+/// each [`Standing`](crate::shard::Standing), and spare ones. Where the system
+/// gives no more than its default buffer (212,992 bytes), 300 listeners whose
+/// path stalls fill one in 40 ms, and it is known after 100 that they are late.
+pub(super) const LANES: usize = 8;
 
 /// Why the relay cannot listen.
 #[derive(Debug, Error)]
@@ -25,7 +35,7 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// Anything else.
-    #[error("cannot listen on UDP {address}: {reason}")]
+    #[error("cannot listen on UDP {address}: {reason}; the address is chosen with --listen")]
     Other {
         /// The address wanted.
         address: SocketAddr,
@@ -52,15 +62,43 @@ pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocket>, Listen
             None => Err(error),
         })
         .map_err(failed)?;
-    if shards == 1 {
-        return Ok(vec![alone]);
-    }
-    let address = alone.local_addr().map_err(failed)?;
-    drop(alone);
-    (0..shards).map(|_| open(address, true)).collect::<Result<_, _>>().map_err(failed)
+    let address = UdpSocket::from(alone).local_addr().map_err(failed)?;
+    let sockets = (0..shards).map(|_| open(address, true).map(UdpSocket::from));
+    sockets.collect::<Result<_, _>>().map_err(failed)
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+/// Opens the sockets that shards only send by, for each of [`bind`]'s. None
+/// unless the kernel steers what arrives to those: nobody reads these.
+///
+/// A system that allows fewer than wanted is no error, but told.
+pub fn open_lanes(sockets: &[UdpSocket], steering: Steering) -> Vec<Vec<UdpSocket>> {
+    let wanted = if steering == Steering::None { 0 } else { LANES - 1 };
+    let mut lanes = Vec::new();
+    for socket in sockets {
+        let opened: io::Result<Vec<_>> = (0..wanted).map(|_| open_lane(socket)).collect();
+        lanes.push(opened.unwrap_or_else(|error| {
+            warn!(
+                %error,
+                "a shard has but one socket to send by: a path that stalls may hold up \
+                 others; raise the limit of open files"
+            );
+            Vec::new()
+        }));
+    }
+    lanes
+}
+
+fn open_lane(beside: &UdpSocket) -> io::Result<UdpSocket> {
+    let socket = open(beside.local_addr()?, true)?;
+    // What came here all the same would stay for ever.
+    socket.attach_filter(&[SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)])?;
+    let lane = UdpSocket::from(socket);
+    // Forbids fragmentation, as for the sockets that are received by.
+    UdpSocketState::new((&lane).into())?;
+    Ok(lane)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // [::] is for IPv4 too, whatever the system's default.
@@ -70,7 +108,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     grow_buffers(&socket)?;
     socket.bind(&address.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// As much as wanted with CAP_NET_ADMIN, else as much as the system allows.
@@ -84,18 +122,16 @@ fn grow_buffers(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells the operator if the system's limits leave the sockets with less.
-pub fn warn_of_small_buffers(sockets: &[UdpSocket]) {
+/// What to tell the operator if the system's limits leave the sockets with less.
+pub fn small_buffers(sockets: &[UdpSocket]) -> Option<String> {
     // The kernel reports twice what was asked for: it counts its own overhead.
-    let size = sockets.first().and_then(|socket| SockRef::from(socket).recv_buffer_size().ok());
-    if let Some(size) = size.map(|size| size / 2).filter(|size| *size < BUFFER) {
-        warn!(
-            size,
-            wanted = BUFFER,
-            "UDP receive buffers are small and may overflow under load; \
-             raise the sysctl net.core.rmem_max or grant CAP_NET_ADMIN"
-        );
-    }
+    let size = SockRef::from(sockets.first()?).recv_buffer_size().ok()? / 2;
+    (size < BUFFER).then(|| {
+        format!(
+            "UDP receive buffers have {size} bytes instead of {BUFFER} and may overflow under \
+             load; raise the sysctl net.core.rmem_max or grant CAP_NET_ADMIN"
+        )
+    })
 }
 
 #[cfg(test)]

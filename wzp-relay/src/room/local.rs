@@ -30,6 +30,8 @@ pub(crate) struct LocalMember {
 pub(crate) struct LocalRoom {
     pub(crate) id: RoomId,
     pub(crate) members: Vec<LocalMember>,
+    /// Their connections, by sender id.
+    pub(crate) by_sender: HashMap<u16, usize>,
     /// The other shards that have members.
     pub(crate) other_shards: Vec<ShardIndex>,
     pub(crate) forwarded: RoomHandle,
@@ -38,18 +40,61 @@ pub(crate) struct LocalRoom {
 
 /// Who has talked lately, here or on another shard.
 #[derive(Debug, Default)]
-pub(crate) struct Talkers(Vec<(u16, Instant)>);
+pub(crate) struct Talkers {
+    /// Those who talk.
+    talking: Vec<(u16, Instant)>,
+    /// When those who have stopped were heard last. Written to when somebody
+    /// stops and not per frame.
+    stopped: HashMap<u16, Instant>,
+}
 
 /// Whoever sent no frame for so long does not talk: five frames of 20 ms.
 pub(crate) const TALKS_ON: Duration = Duration::from_millis(100);
 
+/// Reports on a sender are taken for so long after its last frame: it is in them
+/// for 5 s, and they may be on their way for as long.
+const REPORTED: Duration = Duration::from_secs(10);
+
+/// Room for so many who have stopped, at least.
+const FEW: usize = 32;
+
 impl Talkers {
     /// `sender` talks now; how many do, it included.
     pub(crate) fn heard(&mut self, sender: u16, now: Instant) -> usize {
-        self.0.retain(|(other, at)| *other != sender && now.duration_since(*at) < TALKS_ON);
-        self.0.push((sender, now));
-        self.0.len()
+        let Self { talking, stopped } = self;
+        talking.retain(|(other, at)| {
+            if *other == sender {
+                return false;
+            }
+            let talks = now.duration_since(*at) < TALKS_ON;
+            if !talks {
+                stop(stopped, *other, *at);
+            }
+            talks
+        });
+        talking.push((sender, now));
+        talking.len()
     }
+
+    /// Whether a report on the sender makes sense now.
+    fn have_heard(&self, sender: u16, now: Instant) -> bool {
+        let talking = self.talking.iter().find(|(other, _)| *other == sender);
+        let last = talking.map(|(_, at)| at).or_else(|| self.stopped.get(&sender));
+        last.is_some_and(|at| now.saturating_duration_since(*at) < REPORTED)
+    }
+}
+
+/// Notes that a sender was heard last at `at`. When there is no room for one
+/// more, whoever is out of date is forgotten, and there is room for as many as
+/// are left: so each note costs the same on average.
+fn stop(stopped: &mut HashMap<u16, Instant>, sender: u16, at: Instant) {
+    if stopped.len() == stopped.capacity() {
+        stopped.retain(|_, last| at.saturating_duration_since(*last) < REPORTED);
+        let room = (2 * stopped.len()).max(FEW);
+        stopped.shrink_to(room);
+        stopped.reserve(room - stopped.len());
+    }
+    stopped.insert(sender, at);
 }
 
 /// All rooms with members on one shard.
@@ -58,12 +103,16 @@ pub(crate) struct LocalRooms {
     shard: ShardIndex,
     rooms: Slab<LocalRoom>,
     by_id: HashMap<RoomId, RoomKey>,
+    /// Where a member stands among its room's, by the index of its connection. A member
+    /// that leaves is not looked for: a thousand may leave at once.
+    places: Vec<usize>,
     counts: Arc<RoomCounts>,
 }
 
 impl LocalRooms {
     pub(crate) fn new(shard: ShardIndex, counts: Arc<RoomCounts>) -> Self {
-        Self { shard, rooms: Slab::new(), by_id: HashMap::new(), counts }
+        let (rooms, by_id, places) = (Slab::new(), HashMap::new(), Vec::new());
+        Self { shard, rooms, by_id, places, counts }
     }
 
     /// Enters a member, and the room with its first one.
@@ -76,16 +125,22 @@ impl LocalRooms {
     ) -> RoomKey {
         let key = *self.by_id.entry(id).or_insert_with(|| {
             let forwarded = self.counts.open(name);
-            let (members, other_shards) = (Vec::new(), Vec::new());
             self.rooms.insert(LocalRoom {
                 id,
-                members,
-                other_shards,
+                members: Vec::new(),
+                by_sender: HashMap::new(),
+                other_shards: Vec::new(),
                 forwarded,
                 talkers: Talkers::default(),
             })
         });
-        self.rooms[key].members.push(member);
+        let room = &mut self.rooms[key];
+        room.by_sender.insert(member.sender_id, member.connection);
+        if self.places.len() <= member.connection {
+            self.places.resize(member.connection + 1, 0);
+        }
+        self.places[member.connection] = room.members.len();
+        room.members.push(member);
         self.set_shards(key, shards);
         key
     }
@@ -93,12 +148,28 @@ impl LocalRooms {
     /// Takes a member out, and the room with its last one.
     pub(crate) fn leave(&mut self, key: RoomKey, connection: usize) {
         let room = &mut self.rooms[key];
-        room.members.retain(|member| member.connection != connection);
+        let place = self.places.get(connection).copied();
+        let here = |place: &usize| {
+            room.members.get(*place).is_some_and(|member| member.connection == connection)
+        };
+        if let Some(place) = place.filter(here) {
+            let gone = room.members.swap_remove(place);
+            room.by_sender.remove(&gone.sender_id);
+            if let Some(moved) = room.members.get(place) {
+                self.places[moved.connection] = place;
+            }
+        }
         if room.members.is_empty() {
             let room = self.rooms.remove(key);
             self.by_id.remove(&room.id);
             self.counts.close(room.forwarded);
         }
+    }
+
+    /// The connections of a room's members here.
+    pub(crate) fn connections(&self, id: RoomId) -> Vec<usize> {
+        let room = self.key(id).map(|key| &self.rooms[key]);
+        room.into_iter().flat_map(|room| &room.members).map(|member| member.connection).collect()
     }
 
     pub(crate) fn key(&self, id: RoomId) -> Option<RoomKey> {
@@ -114,11 +185,120 @@ impl LocalRooms {
         self.rooms[key].talkers.heard(sender, now)
     }
 
+    /// Whether a member has talked so lately that reports on it make sense.
+    pub(crate) fn has_talked(&self, key: RoomKey, sender: u16, now: Instant) -> bool {
+        self.rooms[key].talkers.have_heard(sender, now)
+    }
+
     /// Notes which shards have members now.
     pub(crate) fn set_shards(&mut self, key: RoomKey, shards: &[ShardIndex]) {
         let others = shards.iter().copied().filter(|shard| *shard != self.shard);
         let room = &mut self.rooms[key];
         room.other_shards.clear();
         room.other_shards.extend(others);
+    }
+}
+
+/// What was counted of rooms stays, also if the shard has failed with members in them.
+impl Drop for LocalRooms {
+    fn drop(&mut self) {
+        for room in self.rooms.drain() {
+            self.counts.close(room.forwarded);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wzp_telemetry::settings::RoomLabel;
+
+    use super::*;
+
+    #[test]
+    fn who_has_talked_is_known_for_ten_seconds() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut talkers = Talkers::default();
+        // 1 talks for 20 s, 2 for the first of them.
+        for tick in 0..1000 {
+            if tick < 50 {
+                talkers.heard(2, at(tick * 20));
+            }
+            let both = if tick < 54 { 2 } else { 1 };
+            assert_eq!(talkers.heard(1, at(tick * 20)), both, "tick {tick}");
+        }
+        let cases = [
+            (1, 19_980, true),
+            (1, 29_979, true),
+            (1, 29_980, false),
+            (2, 10_979, true),
+            (2, 10_980, false),
+            (3, 0, false),
+        ];
+        for (sender, ms, heard) in cases {
+            assert_eq!(talkers.have_heard(sender, at(ms)), heard, "sender {sender} at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn those_who_stopped_long_ago_are_forgotten() {
+        let start = Instant::now();
+        let mut talkers = Talkers::default();
+        // One after the other, 5 a second: 50 are remembered.
+        for sender in 1..=10_000 {
+            talkers.heard(sender, start + Duration::from_millis(200) * u32::from(sender));
+            assert!(talkers.stopped.capacity() <= 256, "{}", talkers.stopped.capacity());
+        }
+        let now = start + Duration::from_secs(2000);
+        let known = (1..=10_000).filter(|sender| talkers.have_heard(*sender, now)).count();
+        assert_eq!(known, 50);
+    }
+
+    #[test]
+    fn members_are_found_by_sender_id_until_they_leave() {
+        let counts = RoomCounts::new(9, RoomLabel::Name);
+        let mut rooms = LocalRooms::new(0, Arc::new(counts));
+        let id = RoomId { home: 0, number: 1 };
+        let member =
+            |n: u16| LocalMember { connection: n.into(), sender_id: 100 + n, listens: true };
+        let mut key = 0;
+        for n in 0..3 {
+            key = rooms.enter(id, &"a".into(), &[0], member(n));
+        }
+        rooms.leave(key, 1);
+        rooms.leave(key, 7);
+        let room = rooms.room(key);
+        assert_eq!(room.members, [member(0), member(2)]);
+        let found: Vec<_> = (100..103).map(|id| room.by_sender.get(&id).copied()).collect();
+        assert_eq!(found, [Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn whoever_leaves_takes_nobody_else_out() {
+        let mut rooms = LocalRooms::new(0, Arc::new(RoomCounts::new(10, RoomLabel::Name)));
+        let name: Arc<str> = "r".into();
+        let enter = |rooms: &mut LocalRooms, number: u64, connection: usize| {
+            let id = RoomId { home: 0, number };
+            let member = LocalMember { connection, sender_id: 1, listens: true };
+            rooms.enter(id, &name, &[0], member)
+        };
+        let keys: Vec<_> = (0..10).map(|n| enter(&mut rooms, n as u64 % 2, n)).collect();
+        // Last, first, in the middle, one that was moved, and one of a used number.
+        for (leaves, comes) in [(8, None), (0, Some(8)), (4, None), (6, Some(0)), (8, None)] {
+            rooms.leave(keys[0], leaves);
+            comes.map(|connection| enter(&mut rooms, 0, connection));
+        }
+        let connections = |key| {
+            let members = rooms.room(key).members.iter();
+            let mut connections: Vec<_> = members.map(|member| member.connection).collect();
+            connections.sort_unstable();
+            connections
+        };
+        assert_eq!(connections(keys[0]), [0, 2]);
+        assert_eq!(connections(keys[1]), [1, 3, 5, 7, 9]);
+        rooms.leave(keys[0], 2);
+        rooms.leave(keys[0], 0);
+        assert_eq!(rooms.key(RoomId { home: 0, number: 0 }), None);
+        assert_eq!(rooms.room(keys[1]).members.len(), 5);
     }
 }

@@ -7,6 +7,7 @@
 //! view only; the home is asked when somebody joins, leaves or mutes.
 
 pub(crate) mod directory;
+mod entry;
 pub(crate) mod local;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -27,6 +27,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Backlog {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    evicted: u64,
 }
 
 impl Backlog {
@@ -51,8 +52,14 @@ impl Backlog {
         {
             self.bytes -= cost(&oldest);
             outcome.evicted += 1;
+            self.evicted += 1;
         }
         outcome
+    }
+
+    /// Frames since the beginning that made way for newer ones.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// Hands over what waits, as far as the connection has room.

@@ -1,114 +1,161 @@
-//! What a sender's listeners report, gathered for one second.
+//! What a sender's listeners hear, summed up for the sender once a second.
+//!
+//! A room must not be spoiled by one of its listeners, be it that it lies or that
+//! its path is bad. So the sender decides by what most of the room hears, and
+//! nobody can claim more loss than the relay has reason to believe.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use wzp_proto::control::{SenderFeedback, SourceReport};
+use wzp_proto::control::SenderFeedback;
+
+use super::loss::LossWindow;
 
 /// One message to the sender sums up this much time.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A listener's loss of one sender between two of its reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Frames that a listener's loss is measured over, and the most that it weighs.
+/// One second of 20 ms frames less some, so that each report of a listener has
+/// enough. Of 3 frames, as in a second of discontinuous transmission, one that
+/// is lost would be a third.
+pub(crate) const MIN_FRAMES: u32 = 40;
+
+/// Share of the room, in per cent of its weight, that hears no worse than the
+/// listener by which the sender decides. With equal weights the worst listener
+/// decides in calls of two to four, where it is a third of the audience or more,
+/// and never in larger ones. Between a third (three listeners) and a quarter
+/// (four), so that small differences in weight do not matter.
+const MOST_PERCENT: u64 = 70;
+
+/// A listener's loss counts up to this many times what the relay knows to be
+/// lost. The two are measured over times that differ by up to a round trip.
+const BENEFIT_OF_DOUBT: u64 = 2;
+
+/// Seconds over which a sender's own loss is known: the shorter shows at once
+/// what begins, the longer is as long as the longest hearing.
+const UPLINK_SECONDS: [usize; 2] = [3, 12];
+
+/// What a listener heard of one sender in a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hearing {
-    /// Share of frames lost, in parts per million.
-    pub loss_ppm: u32,
+    /// Frames that should have come, at least one.
+    pub expected: u32,
+    /// Those of them that did not.
+    pub lost: u32,
+    /// Loss on the way from the relay to the listener, as the relay knows it
+    /// meanwhile, in parts per million.
+    pub known_ppm: u32,
     /// Interarrival jitter in microseconds.
     pub jitter_us: u32,
+    /// How long it took to gather.
+    pub span: Duration,
 }
 
 impl Hearing {
-    /// The change between two reports of the same listener on the same sender.
-    /// `None` if no frame was due in between.
-    pub(crate) fn between(before: &SourceReport, now: &SourceReport) -> Option<Self> {
-        // A listener that starts over reports smaller totals: its own beginning.
-        let since = |earlier: u32, later: u32| later.checked_sub(earlier).unwrap_or(later);
-        let expected = since(before.frames_expected, now.frames_expected);
-        let lost = since(before.frames_lost, now.frames_lost).min(expected);
-        if expected == 0 {
-            return None;
-        }
-        let loss_ppm = u64::from(lost) * 1_000_000 / u64::from(expected);
-        Some(Self { loss_ppm: loss_ppm as u32, jitter_us: now.jitter_us })
+    /// The loss claimed, in parts per million.
+    fn claimed_ppm(&self) -> u64 {
+        u64::from(self.lost.min(self.expected)) * 1_000_000 / u64::from(self.expected.max(1))
     }
 }
 
-/// The reports of one second, the last of each listener.
+/// The listeners of one sender, each with the last it said.
 #[derive(Debug, Default)]
 pub(crate) struct Feedback {
     due: Option<Instant>,
     /// By the listener's own sender id.
-    by_listener: BTreeMap<u16, Hearing>,
+    by_listener: HashMap<u16, Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    hearing: Hearing,
+    /// When it is out of date.
+    expires: Instant,
+    /// Since the last message.
+    is_new: bool,
+}
+
+/// One listener among others. Sorted by loss, then by jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Judged {
+    loss_ppm: u64,
+    jitter_us: u32,
+    weight: u64,
 }
 
 impl Feedback {
-    /// Whether it is the first of its second, which sets [`Self::due`].
+    /// Whether it is the first, which sets [`Self::due`].
     pub(crate) fn add(&mut self, now: Instant, listener: u16, hearing: Hearing) -> bool {
-        self.by_listener.insert(listener, hearing);
+        // The next one is due after as long again, and a report's distance.
+        let expires = now + hearing.span + INTERVAL;
+        self.by_listener.insert(listener, Said { hearing, expires, is_new: true });
         let is_first = self.due.is_none();
         self.due.get_or_insert(now + INTERVAL);
         is_first
     }
 
-    /// When the next message is due, if there is anything to say.
+    /// When the next message is due, or what is out of date is forgotten.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The message, if its time has come; begins anew.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<SenderFeedback> {
+    /// The message, if its time has come and there is anything new to say, and
+    /// how many listeners claimed more loss than there can be. `uplink` is what
+    /// came from the sender.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        uplink: &mut LossWindow,
+    ) -> Option<(SenderFeedback, u64)> {
         self.due.take_if(|due| *due <= now)?;
-        let heard = std::mem::take(&mut self.by_listener);
-        let losses = || heard.values().map(|hearing| u64::from(hearing.loss_ppm));
-        Some(SenderFeedback {
-            listeners: heard.len() as u32,
-            mean_loss_ppm: (losses().sum::<u64>() / heard.len().max(1) as u64) as u32,
-            worst_loss_ppm: losses().max().unwrap_or(0) as u32,
-            worst_jitter_us: heard.values().map(|hearing| hearing.jitter_us).max().unwrap_or(0),
-        })
+        self.by_listener.retain(|_, said| said.expires > now);
+        if self.by_listener.is_empty() {
+            self.by_listener = HashMap::new();
+        } else {
+            self.due = Some(now + INTERVAL);
+        }
+        let lost_before = UPLINK_SECONDS.map(|seconds| uplink.last(now, seconds).ppm());
+        let lost_before = lost_before.into_iter().flatten().max().unwrap_or(0);
+        let (mut is_news, mut exaggerated) = (false, 0);
+        let mut judged: Vec<_> = self
+            .by_listener
+            .values_mut()
+            .map(|Said { hearing, is_new, .. }| {
+                let is_new = std::mem::take(is_new);
+                is_news |= is_new;
+                let known_ppm = u64::from(hearing.known_ppm).saturating_add(lost_before);
+                let most_ppm = known_ppm.saturating_mul(BENEFIT_OF_DOUBT);
+                exaggerated += u64::from(is_new && hearing.claimed_ppm() > most_ppm);
+                // Nobody has heard more than was sent.
+                let sent = uplink.last(now, hearing.span.as_secs() as usize + 2).expected;
+                Judged {
+                    loss_ppm: hearing.claimed_ppm().min(most_ppm),
+                    jitter_us: hearing.jitter_us,
+                    weight: u64::from(hearing.expected.min(MIN_FRAMES)).min(sent),
+                }
+            })
+            .collect();
+        judged.sort_unstable();
+        is_news.then_some((sum_up(&judged)?, exaggerated))
     }
+}
+
+/// `None` if nobody weighs anything.
+fn sum_up(judged: &[Judged]) -> Option<SenderFeedback> {
+    let total: u64 = judged.iter().map(|listener| listener.weight).sum();
+    let lost: u64 = judged.iter().map(|listener| listener.loss_ppm * listener.weight).sum();
+    let mut no_worse = 0;
+    let deciding = judged.iter().find(|listener| {
+        no_worse += listener.weight;
+        listener.weight > 0 && no_worse * 100 >= total * MOST_PERCENT
+    })?;
+    Some(SenderFeedback {
+        listeners: judged.iter().filter(|listener| listener.weight > 0).count() as u32,
+        mean_loss_ppm: lost.checked_div(total)? as u32,
+        deciding_loss_ppm: deciding.loss_ppm as u32,
+        deciding_jitter_us: deciding.jitter_us,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(frames_expected: u32, frames_lost: u32) -> SourceReport {
-        SourceReport {
-            sender_id: 1,
-            frames_expected,
-            frames_lost,
-            jitter_us: 7,
-            ..SourceReport::default()
-        }
-    }
-
-    #[test]
-    fn loss_is_that_of_the_last_interval() {
-        let loss = |before, now| Hearing::between(&before, &now).map(|hearing| hearing.loss_ppm);
-        assert_eq!(loss(report(0, 0), report(50, 0)), Some(0));
-        assert_eq!(loss(report(1000, 500), report(1050, 505)), Some(100_000));
-        assert_eq!(loss(report(50, 1), report(50, 1)), None);
-        assert_eq!(loss(report(900, 90), report(50, 25)), Some(500_000), "the listener began anew");
-        assert_eq!(loss(report(0, 0), report(10, 90)), Some(1_000_000), "never above all");
-    }
-
-    #[test]
-    fn one_message_a_second_while_somebody_reports() {
-        let start = Instant::now();
-        let mut feedback = Feedback::default();
-        assert_eq!(feedback.take(start), None);
-        for (listener, loss_ppm) in [(1, 900), (1, 0), (2, 100), (3, 500)] {
-            feedback.add(start, listener, Hearing { loss_ppm, jitter_us: loss_ppm });
-        }
-        assert_eq!(feedback.take(start + INTERVAL / 2), None);
-        let expected = SenderFeedback {
-            listeners: 3,
-            mean_loss_ppm: 200,
-            worst_loss_ppm: 500,
-            worst_jitter_us: 500,
-        };
-        assert_eq!(feedback.take(start + INTERVAL), Some(expected));
-        assert_eq!((feedback.due(), feedback.take(start + INTERVAL * 9)), (None, None));
-    }
-}
+mod tests;

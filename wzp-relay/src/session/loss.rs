@@ -17,9 +17,19 @@ const MAX_LATE: u32 = u128::BITS - 1;
 
 /// Frames that were due and frames that came.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    expected: u64,
+pub(crate) struct Bucket {
+    pub(crate) expected: u64,
     received: u64,
+}
+
+impl Bucket {
+    /// Share of the frames that did not come, in parts per million. `None`: none
+    /// was due.
+    pub(crate) fn ppm(self) -> Option<u64> {
+        // A late frame may be counted after its time has left the window.
+        let lost = self.expected.saturating_sub(self.received);
+        (self.expected > 0).then(|| lost * 1_000_000 / self.expected)
+    }
 }
 
 /// The loss of one sender.
@@ -76,14 +86,23 @@ impl LossWindow {
         }
     }
 
-    /// Share of the window's frames that did not come, in parts per million.
-    /// `None`: none was due.
+    /// [`Bucket::ppm`] of the whole window.
     pub(crate) fn ppm(&mut self, now: Instant) -> Option<u64> {
         self.advance(now);
-        let Bucket { expected, received } = self.total;
-        // A late frame may be counted after its time has left the window.
-        let lost = expected.saturating_sub(received);
-        (expected > 0).then(|| lost * 1_000_000 / expected)
+        self.total.ppm()
+    }
+
+    /// The frames of the last `buckets` buckets, the one that is not over
+    /// included.
+    pub(crate) fn last(&mut self, now: Instant, buckets: usize) -> Bucket {
+        self.advance(now);
+        let mut sum = Bucket::default();
+        for ago in 0..buckets.min(BUCKETS) {
+            let bucket = self.buckets[(self.current + BUCKETS - ago) % BUCKETS];
+            sum.expected += bucket.expected;
+            sum.received += bucket.received;
+        }
+        sum
     }
 
     /// Counts from here on; `arrived` frames of the new count are here.
@@ -188,6 +207,29 @@ mod tests {
         assert_eq!(window.ppm(after(1000)), Some(0));
         assert_eq!(window.ppm(after(1059)), Some(0));
         assert_eq!(window.ppm(after(1061)), None);
+    }
+
+    #[test]
+    fn the_last_buckets_are_those_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut window = LossWindow::new(start);
+        // Second n has n frames, every other one of which comes.
+        let mut sequence = 0;
+        for second in 1..=70 {
+            for _ in 0..second {
+                sequence += 1;
+                if sequence % 2 == 0 {
+                    window.arrived(start + BUCKET * (second - 1), sequence);
+                }
+            }
+        }
+        let now = start + BUCKET * 69;
+        for (buckets, expected) in [(0, 0), (1, 70), (3, 69 * 3), (12, 774)] {
+            let last = window.last(now, buckets);
+            assert!(last.expected.abs_diff(expected) <= 1, "{buckets}: {last:?}");
+            assert!(last.ppm().is_none_or(|ppm| ppm.abs_diff(500_000) < 20_000), "{last:?}");
+        }
+        assert_eq!(window.last(now, 1000).expected, window.total.expected);
     }
 
     #[test]

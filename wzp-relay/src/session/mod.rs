@@ -4,22 +4,27 @@
 pub mod admission;
 pub(crate) mod backlog;
 mod bundle;
+mod credit;
+mod delivery;
+mod downlink;
 pub mod feedback;
 mod loss;
 mod meter;
+mod notices;
 mod outbox;
+pub mod peer;
+mod presence;
+mod reports;
 mod vitals;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::{Connection, Dir, ReadError, ReadableError, StreamId};
+use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, ReadableError, StreamId, Transmit};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Hello, Notice, Ping, RelayMessage, SourceReport, client_message, notice,
-    relay_message,
+    ClientMessage, Hello, Ping, RelayMessage, SourceReport, client_message, relay_message,
 };
 use wzp_proto::framing::{self, Deframer, FramingError};
 use wzp_telemetry::trace::SpanContext;
@@ -36,9 +41,14 @@ use crate::room::{RoomId, SessionId};
 use admission::Permit;
 use backlog::Backlog;
 use bundle::Bundle;
+use credit::{Credit, Verdict};
+use delivery::Delivery;
+use downlink::Sent;
 use feedback::{Feedback, Hearing};
 use meter::Meter;
+use notices::Notices;
 use outbox::{Outbox, Overflow};
+use presence::Presence;
 use vitals::Vitals;
 
 /// Burst of media that may come at once: one second's worth, what a client
@@ -48,11 +58,17 @@ const MEDIA_BURST: Duration = Duration::from_secs(1);
 /// Burst of control messages, in time at the allowed rate.
 const MESSAGE_BURST: Duration = Duration::from_secs(5);
 
+/// Moves to another host that may come at once; then one a second. Each has the relay
+/// send 1200 bytes there before it knows that the peer is (RFC 9000 section 8.2.1),
+/// whoever's address it is. Another port of the same host is no such move.
+const MOVES_BURST: Duration = Duration::from_secs(5);
+
 /// How long mail may take that was about to be written.
 const IN_THE_MAIL: Duration = Duration::from_secs(1);
 
-/// A client hears at most one Notice in this time.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a room's home may take to answer: microseconds, unless its shard failed
+/// over the question.
+pub(crate) const HOME_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -64,7 +80,7 @@ pub(crate) enum Phase {
     /// The control plane has been asked whether it may join.
     Authenticating { deadline: Instant, hello: Box<Hello>, decided: Decided },
     /// The room's home has been asked.
-    Joining,
+    Joining { deadline: Instant },
     /// In a room.
     Joined(Seat),
     /// Over. QUIC may still have a last packet to send.
@@ -77,7 +93,7 @@ impl Phase {
             Self::Handshaking { .. } => SessionState::Handshaking,
             Self::AwaitingHello { .. } => SessionState::AwaitingHello,
             Self::Authenticating { .. } => SessionState::Authenticating,
-            Self::Joining => SessionState::Joining,
+            Self::Joining { .. } => SessionState::Joining,
             Self::Joined(_) => SessionState::Established,
             Self::Ended => SessionState::Closing,
         }
@@ -123,16 +139,28 @@ pub(crate) struct Session {
     pub(crate) asked_at: Option<Instant>,
     /// What the connection's empty buffer for media has space for.
     pub(crate) send_buffer: usize,
-    /// Given back when QUIC forgets the connection.
+    /// Given back when the connection is forgotten.
     pub(crate) permit: Permit,
+    /// When the connection, once over, is forgotten, if not before by QUIC, which
+    /// answers the peer's last packets for a time that the peer can draw out (RFC 9000
+    /// section 10.2). After that a stateless reset does.
+    pub(crate) forget_at: Option<Instant>,
+    /// What may be sent while the peer has not proven its address.
+    credit: Option<Credit>,
+    presence: Presence,
     pub(crate) backlog: Backlog,
     pub(crate) bundle: Bundle,
+    pub(crate) delivery: Delivery,
     /// When it last sent a frame that was forwarded.
     pub(crate) spoke: Option<Instant>,
     /// What QUIC said of a handshake that failed. The peer may have chosen the words.
     pub(crate) failure: Option<String>,
     /// Frames that the connection took.
     pub(crate) forwarded: u64,
+    /// Packets made for it that carry frames.
+    pub(crate) media_packets: u64,
+    /// Frames of it and to it when it was last shown how it fares.
+    media: u64,
     /// How it fares, while in a room.
     pub(crate) vitals: Option<Box<Vitals>>,
     pub(crate) feedback: Feedback,
@@ -144,12 +172,11 @@ pub(crate) struct Session {
     deframer: Deframer,
     outbox: Outbox,
     message_meter: Meter,
+    moves: Meter,
     packet_meter: Meter,
     byte_meter: Meter,
     ping: PingState,
     notices: Notices,
-    /// What this session last reported of each sender.
-    heard: HashMap<u16, SourceReport>,
 }
 
 #[derive(Debug, Default)]
@@ -161,31 +188,26 @@ struct PingState {
     deadline: Option<Instant>,
 }
 
-/// Datagrams dropped since the last Notice.
-#[derive(Debug, Default)]
-struct Notices {
-    pending: Option<PendingNotice>,
-    last: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct PendingNotice {
-    code: notice::Code,
-    dropped: u64,
-    due: Instant,
-}
-
 impl Session {
+    /// Where its packets come from, as people write it.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        peer::canonical(self.connection.remote_address())
+    }
+
+    /// A connection that begins with a packet of so many bytes; `None` if it has
+    /// proven its address.
     pub(crate) fn new(
         id: SessionId,
         mut connection: Connection,
         permit: Permit,
+        unproven: Option<usize>,
         now: Instant,
         limits: &Limits,
     ) -> Self {
         Self {
             id,
             send_buffer: connection.datagrams().send_buffer_space(),
+            delivery: Delivery::new(&connection),
             connection,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
             began: now,
@@ -194,11 +216,16 @@ impl Session {
             trace: None,
             asked_at: None,
             permit,
+            forget_at: None,
+            credit: unproven.map(Credit::new),
+            presence: Presence::new(now, limits.idle_timeout),
             backlog: Backlog::default(),
             bundle: Bundle::default(),
             spoke: None,
             failure: None,
             forwarded: 0,
+            media_packets: 0,
+            media: 0,
             vitals: None,
             feedback: Feedback::default(),
             known_address: None,
@@ -207,11 +234,11 @@ impl Session {
             deframer: Deframer::new(limits.message_bytes as usize),
             outbox: Outbox::new(limits.outbox_bytes),
             message_meter: Meter::new(limits.messages_per_second, MESSAGE_BURST),
+            moves: Meter::new(1, MOVES_BURST),
             packet_meter: Meter::new(limits.packets_per_second, MEDIA_BURST),
             byte_meter: Meter::new(limits.bytes_per_second, MEDIA_BURST),
             ping: PingState::default(),
             notices: Notices::default(),
-            heard: HashMap::new(),
         }
     }
 
@@ -256,45 +283,101 @@ impl Session {
         }
     }
 
-    /// Moves bytes of the control stream from the connection to where messages
-    /// are cut out of them.
-    ///
-    /// # Errors
-    /// The client gave up the stream, which ends the session.
-    pub(crate) fn read_control(&mut self) -> Result<(), Close> {
-        if self.control.is_none() {
-            self.control = self.connection.streams().accept(Dir::Bi);
+    /// A datagram came for the connection. Whether it was taken: a peer that says to
+    /// have moved to another host too often is not believed.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        length: usize,
+        event: ConnectionEvent,
+    ) -> bool {
+        let known = self.connection.remote_address();
+        if known.ip() != remote.ip() {
+            return self.receive_from_elsewhere(now, remote.ip(), event);
         }
-        let Some(stream) = self.control else { return Ok(()) };
-        let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
-        let mut recv = self.connection.recv_stream(stream);
-        let mut chunks = match recv.read(true) {
-            Ok(chunks) => chunks,
-            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
-        };
-        let outcome = loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => self.deframer.push(&chunk.bytes),
-                Err(ReadError::Blocked) => break Ok(()),
-                Ok(None) | Err(ReadError::Reset(_)) => break left(),
-            }
-        };
-        // Window updates go out with the next packet either way.
-        let _ = chunks.finalize();
-        outcome
+        self.presence.hear(now);
+        self.permit.hear(now);
+        if let Some(credit) = &mut self.credit {
+            credit.receive(length, remote == known);
+        }
+        self.connection.handle_event(event);
+        true
     }
 
-    /// The next message of the client, if one is complete and it is its turn.
+    fn receive_from_elsewhere(&mut self, now: Instant, ip: IpAddr, event: ConnectionEvent) -> bool {
+        let mut moves = self.moves;
+        if self.credit.is_some() || !moves.take(now, 1) {
+            return false;
+        }
+        self.connection.handle_event(event);
+        // Others can send what only looks like the peer's.
+        if self.connection.remote_address().ip() == ip {
+            self.moves = moves;
+            self.presence.hear(now);
+            self.permit.hear(now);
+        }
+        true
+    }
+
+    /// The handshake is done, by which the peer has proven its address.
+    pub(crate) fn connected(&mut self) {
+        self.credit = None;
+    }
+
+    /// Writes the connection's next packet that may be sent.
+    pub(crate) fn write_packet(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            let transmit = self.connection.poll_transmit(now, 1, buffer)?;
+            match self.credit.as_mut().map(|credit| credit.spend(transmit.size)) {
+                None | Some(Verdict::Sent) => return Some(transmit),
+                Some(Verdict::Proven) => {
+                    self.credit = None;
+                    return Some(transmit);
+                }
+                Some(Verdict::Withheld) => buffer.clear(),
+            }
+        }
+    }
+
+    /// Whether the connection is over, and no more is kept of it.
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        self.has_ended() && self.forget_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether a member has been silent for so long that it is gone.
+    pub(crate) fn is_gone(&mut self, now: Instant) -> bool {
+        let is_due = self.seat().is_some() && self.presence.deadline() <= now;
+        if is_due {
+            self.presence.look(&self.connection);
+        }
+        is_due && self.presence.deadline() <= now
+    }
+
+    /// Whether a message of the client may be taken now. What comes before Welcome
+    /// waits for it, in QUIC, whose flow control holds the client back.
+    fn may_take_message(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_))
+    }
+
+    /// The next message of the client, if one is complete and it is its turn. No
+    /// byte is read from the stream that is not of that message.
     ///
     /// # Errors
-    /// The message, or how fast they come, ends the session.
+    /// The message, how fast they come, or the stream's end, ends the session.
     pub(crate) fn next_message(
         &mut self,
         now: Instant,
     ) -> Result<Option<client_message::Message>, Close> {
-        // What comes before Welcome waits for it.
-        while matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_)) {
+        if self.has_ended() {
+            return Ok(None);
+        }
+        while self.may_take_message() {
             let Some(message) = self.deframer.decode::<ClientMessage>().map_err(refuse)? else {
+                let missing = self.deframer.missing().map_err(refuse)?;
+                if self.read_control(missing)? {
+                    continue;
+                }
                 return Ok(None);
             };
             if !self.message_meter.take(now, 1) {
@@ -305,7 +388,37 @@ impl Session {
                 return Ok(Some(known));
             }
         }
-        Ok(None)
+        // Who gives the stream up is gone, whatever it waited for.
+        self.read_control(0).map(|_| None)
+    }
+
+    /// Moves at most so many bytes of the control stream from the connection to
+    /// where messages are cut out of them. Whether there were any.
+    ///
+    /// # Errors
+    /// The client gave up the stream, which ends the session.
+    fn read_control(&mut self, at_most: usize) -> Result<bool, Close> {
+        if self.control.is_none() {
+            self.control = self.connection.streams().accept(Dir::Bi);
+        }
+        let Some(stream) = self.control else { return Ok(false) };
+        let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
+        let mut recv = self.connection.recv_stream(stream);
+        let mut chunks = match recv.read(true) {
+            Ok(chunks) => chunks,
+            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
+        };
+        let outcome = match chunks.next(at_most) {
+            Ok(Some(chunk)) => {
+                self.deframer.push(&chunk.bytes);
+                Ok(!chunk.bytes.is_empty())
+            }
+            Err(ReadError::Blocked) => Ok(false),
+            Ok(None) | Err(ReadError::Reset(_)) => left(),
+        };
+        // Window updates go out with the next packet either way.
+        let _ = chunks.finalize();
+        outcome
     }
 
     /// Queues a message for the client.
@@ -360,16 +473,7 @@ impl Session {
 
     /// Remembers to tell the client that a datagram of it was dropped.
     pub(crate) fn note_drop(&mut self, now: Instant, reason: DropReason) {
-        let code = match reason {
-            DropReason::PacketRate | DropReason::ByteRate => notice::Code::RateLimited,
-            DropReason::TooLong => notice::Code::FrameTooLong,
-            DropReason::MayNotPublish => notice::Code::MayNotPublish,
-            _ => notice::Code::InvalidMedia,
-        };
-        let due = self.notices.last.map_or(now, |last| now.max(last + NOTICE_INTERVAL));
-        let pending = self.notices.pending.get_or_insert(PendingNotice { code, dropped: 0, due });
-        pending.code = code;
-        pending.dropped += 1;
+        self.notices.note_drop(now, reason);
     }
 
     /// The session is in a room from now on, which `handle` shows.
@@ -386,16 +490,24 @@ impl Session {
         self.ping.next = Some(now + limits.ping_interval);
     }
 
-    /// Shows how the session fares, if it is time.
+    /// Shows how the session fares, if it is time. `sent_media`: in this turn.
     pub(crate) fn show_vitals_if_due(
         &mut self,
         now: Instant,
+        sent_media: bool,
         distributions: &Distributions,
         stats: &ShardStats,
     ) {
-        if self.vitals.as_ref().is_some_and(|vitals| vitals.is_due(now)) {
-            self.show_vitals(now, distributions, stats);
+        let Some(vitals) = self.vitals.as_ref().filter(|vitals| vitals.is_due(now)) else { return };
+        let media = vitals.handle.count.frames_received.get() + self.forwarded;
+        if media != self.media {
+            self.media = media;
+            self.permit.pass_media(now);
         }
+        if sent_media {
+            self.permit.ask(now, self.connection.rtt());
+        }
+        self.show_vitals(now, distributions, stats);
     }
 
     /// Shows how the session fares as of now.
@@ -405,6 +517,7 @@ impl Session {
         distributions: &Distributions,
         stats: &ShardStats,
     ) {
+        self.presence.look(&self.connection);
         let Some(vitals) = &mut self.vitals else { return };
         vitals.show_path(&self.connection.stats(), stats);
         // A path that is new, after a move, has none for its first round trip.
@@ -418,20 +531,37 @@ impl Session {
         }
     }
 
-    /// Changes between this session's last report and `sources`, which become
-    /// the last; sorted by sender id, without those of whom nothing was due.
-    pub(crate) fn report(&mut self, sources: Vec<SourceReport>) -> Vec<(u16, Hearing)> {
-        let mut hearings = Vec::with_capacity(sources.len());
-        let mut heard = HashMap::with_capacity(sources.len());
-        for source in sources {
-            let Some(sender) = wzp_proto::control::sender_id(source.sender_id) else { continue };
-            let before = self.heard.get(&sender).copied().unwrap_or_default();
-            hearings.extend(Hearing::between(&before, &source).map(|hearing| (sender, hearing)));
-            heard.insert(sender, source);
+    /// Takes what the session reports of those it hears; what is to be passed on
+    /// of it, by sender id. `talks`: whether a sender was forwarded lately.
+    ///
+    /// # Errors
+    /// The client does not read, which ends the session.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        sources: &[SourceReport],
+        talks: impl Fn(u16) -> bool,
+        stats: &ShardStats,
+    ) -> Result<Vec<(u16, Hearing)>, Close> {
+        let Some(vitals) = &mut self.vitals else { return Ok(Vec::new()) };
+        let known_ppm = vitals.downlink.update(
+            now,
+            Sent {
+                forwarded: self.forwarded,
+                evicted: self.backlog.evicted(),
+                packets: self.media_packets,
+                packets_lost: self.connection.stats().path.lost_packets,
+            },
+        );
+        let digest = vitals.reports.take(now, sources, known_ppm, talks, |reason| {
+            stats.reports_refused[reason].add(1);
+            self.notices.note_refusal(now, reason);
+        });
+        vitals.report(&digest);
+        if let Some(percent) = vitals.downlink.poor(now) {
+            self.tell(relay_message::Message::Notice(notices::poor_reception(percent)))?;
         }
-        self.heard = heard;
-        hearings.sort_unstable_by_key(|(sender, _)| *sender);
-        hearings
+        Ok(digest.hearings)
     }
 
     /// When this session next has something to do.
@@ -444,12 +574,13 @@ impl Session {
         match self.phase {
             Phase::Handshaking { deadline }
             | Phase::AwaitingHello { deadline }
-            | Phase::Authenticating { deadline, .. } => Some(deadline),
-            Phase::Joining | Phase::Ended => None,
+            | Phase::Authenticating { deadline, .. }
+            | Phase::Joining { deadline } => Some(deadline),
+            Phase::Ended => self.forget_at,
             Phase::Joined(_) => {
-                let notice = self.notices.pending.as_ref().map(|pending| pending.due);
-                let feedback = self.feedback.due();
-                [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires]
+                let (notice, feedback) = (self.notices.due(), self.feedback.due());
+                let gone = Some(self.presence.deadline());
+                [self.ping.next, self.ping.deadline, feedback, notice, self.grant.expires, gone]
                     .into_iter()
                     .flatten()
                     .min()
@@ -461,17 +592,26 @@ impl Session {
     ///
     /// # Errors
     /// The session is over because the client was late.
-    pub(crate) fn handle_deadlines(&mut self, now: Instant, limits: &Limits) -> Result<(), Close> {
+    pub(crate) fn handle_deadlines(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        stats: &ShardStats,
+    ) -> Result<(), Close> {
         match self.phase {
             // Not yet able to read a sentence; the shard counts it by itself.
-            Phase::Handshaking { .. } | Phase::Joining | Phase::Ended => return Ok(()),
+            Phase::Handshaking { .. } | Phase::Ended => return Ok(()),
             // See `decides_late`.
             Phase::Authenticating { .. } => return Ok(()),
             Phase::AwaitingHello { deadline } if deadline <= now => {
                 let text = format!("Hello did not come within {:?}", limits.hello_timeout);
                 return Err(Close::new(CloseCode::HelloTimeout, text));
             }
-            Phase::AwaitingHello { .. } => return Ok(()),
+            Phase::Joining { deadline } if deadline <= now => {
+                let text = "the part of this relay that has the room did not answer; join again";
+                return Err(Close::new(CloseCode::RelayFailed, text));
+            }
+            Phase::AwaitingHello { .. } | Phase::Joining { .. } => return Ok(()),
             Phase::Joined(_) => {}
         }
         if self.grant.expires.is_some_and(|expires| expires <= now) {
@@ -487,35 +627,20 @@ impl Session {
             if self.ping.deadline.is_none() {
                 self.ping.deadline = Some(now + limits.ping_timeout);
                 self.ping.number += 1;
+                self.permit.ask(now, self.connection.rtt());
                 self.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
             }
         }
-        if let Some(feedback) = self.feedback.take(now) {
+        let summed_up =
+            self.vitals.as_mut().and_then(|vitals| self.feedback.take(now, &mut vitals.loss));
+        if let Some((feedback, exaggerated)) = summed_up {
+            stats.reports_exaggerated.add(exaggerated);
             self.tell(relay_message::Message::SenderFeedback(feedback))?;
         }
         if let Some(notice) = self.notices.take(now) {
             self.tell(relay_message::Message::Notice(notice))?;
         }
         Ok(())
-    }
-}
-
-impl Notices {
-    fn take(&mut self, now: Instant) -> Option<Notice> {
-        let PendingNotice { code, dropped, .. } =
-            self.pending.take_if(|pending| pending.due <= now)?;
-        self.last = Some(now);
-        let text = match code {
-            notice::Code::RateLimited => "media above this relay's rate limits was dropped",
-            notice::Code::FrameTooLong => {
-                "media datagrams longer than this relay's limit were dropped"
-            }
-            notice::Code::MayNotPublish => {
-                "media was dropped because your token does not let you publish"
-            }
-            _ => "datagrams that are not media under the sender id given in Welcome were dropped",
-        };
-        Some(Notice { code: code.into(), text: text.to_owned(), dropped })
     }
 }
 

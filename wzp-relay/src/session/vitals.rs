@@ -1,13 +1,13 @@
 //! How one session fares, measured where it passes anyway and shown about once a
 //! second. Frames cost it a few additions.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use quinn_proto::ConnectionStats;
-use wzp_proto::control::{MAX_REPORT_SOURCES, SourceReport, sender_id};
 
+use super::downlink::Downlink;
 use super::loss::LossWindow;
+use super::reports::{Digest, Reports};
 use crate::metrics::distributions::Distributions;
 use crate::metrics::sessions::SessionHandle;
 use crate::metrics::stats::ShardStats;
@@ -15,27 +15,27 @@ use crate::metrics::stats::ShardStats;
 /// How often the numbers are shown while there is something to do.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Talkers whose counts are remembered after they are gone from the reports, so
-/// that one that comes back is not counted twice.
-const MAX_REMEMBERED: usize = 4 * MAX_REPORT_SOURCES;
-
 /// The numbers of one session in a room.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pub(crate) handle: SessionHandle,
-    loss: LossWindow,
+    /// What comes from it.
+    pub(crate) loss: LossWindow,
+    /// What is sent to it.
+    pub(crate) downlink: Downlink,
+    /// What it says of those it hears.
+    pub(crate) reports: Reports,
     /// When the numbers are shown again.
     due: Instant,
-    /// What it last reported of each talker: underruns and overruns.
-    buffers: HashMap<u16, (u32, u32)>,
     /// Reported since the numbers were last shown.
     jitter: Option<Duration>,
 }
 
 impl Vitals {
     pub(crate) fn new(handle: SessionHandle, now: Instant) -> Self {
-        let (loss, buffers) = (LossWindow::new(now), HashMap::new());
-        Self { handle, loss, due: now, buffers, jitter: None }
+        let (loss, downlink, reports) =
+            (LossWindow::new(now), Downlink::new(now), Reports::new(now));
+        Self { handle, loss, downlink, reports, due: now, jitter: None }
     }
 
     /// A frame of the session came.
@@ -44,32 +44,15 @@ impl Vitals {
         self.handle.count.frames_received.add(1);
     }
 
-    /// Takes what the session says of its jitter buffers.
-    pub(crate) fn report(&mut self, sources: &[SourceReport]) {
+    /// Takes what a report says of the session's jitter buffers.
+    pub(crate) fn report(&mut self, digest: &Digest) {
         let count = &self.handle.count;
-        let most = |of: fn(&SourceReport) -> u32| sources.iter().map(of).max().map(u64::from);
-        let jitter = most(|source| source.jitter_us);
-        count.jitter_us.set(jitter);
-        count.buffer_depth_ms.set(most(|source| source.buffer_depth_ms));
-        self.jitter = jitter.map(Duration::from_micros);
-
-        let (mut underruns, mut overruns) =
-            (count.underruns.get().unwrap_or(0), count.overruns.get().unwrap_or(0));
-        for source in sources {
-            let Some(talker) = sender_id(source.sender_id) else { continue };
-            let now = (source.underruns, source.overruns);
-            let before = self.buffers.insert(talker, now).unwrap_or_default();
-            // A client that counts anew reports smaller totals: its own beginning.
-            let since = |earlier: u32, later: u32| later.checked_sub(earlier).unwrap_or(later);
-            underruns += u64::from(since(before.0, now.0));
-            overruns += u64::from(since(before.1, now.1));
-        }
-        count.underruns.set(Some(underruns));
-        count.overruns.set(Some(overruns));
-        if self.buffers.len() > MAX_REMEMBERED {
-            let reported = |talker| sources.iter().any(|source| source.sender_id == talker);
-            self.buffers.retain(|talker, _| reported(u32::from(*talker)));
-        }
+        let Some(jitter) = digest.jitter else { return };
+        self.jitter = Some(jitter);
+        count.jitter_us.set(Some(jitter.as_micros() as u64));
+        count.buffer_depth_ms.set(digest.depth.map(|depth| depth.as_millis() as u64));
+        count.underruns.set(Some(count.underruns.get().unwrap_or(0) + digest.underruns));
+        count.overruns.set(Some(count.overruns.get().unwrap_or(0) + digest.overruns));
     }
 
     /// Whether the numbers are to be shown again.
@@ -142,50 +125,34 @@ mod tests {
         Vitals::new(book.open(participant), now)
     }
 
-    fn source(sender_id: u32, underruns: u32, buffer_depth_ms: u32) -> SourceReport {
-        SourceReport {
-            sender_id,
+    fn digest(ms: u64, underruns: u64) -> Digest {
+        let duration = Some(Duration::from_millis(ms));
+        Digest {
+            jitter: duration,
+            depth: duration,
             underruns,
             overruns: 2 * underruns,
-            buffer_depth_ms,
-            jitter_us: 1000 * buffer_depth_ms,
-            ..SourceReport::default()
+            ..Digest::default()
         }
     }
 
     #[test]
-    fn counts_of_buffers_never_go_back_whatever_is_reported() {
+    fn what_is_reported_of_buffers_is_added_up_and_shown() {
         let book = SessionBook::new(9);
         let mut vitals = vitals(&book, Instant::now());
         assert_eq!(book.list()[0].underruns, None);
-        let steps: [(&str, &[SourceReport], u64, u64); 6] = [
-            ("two talkers", &[source(1, 3, 40), source(2, 1, 60)], 4, 60),
-            ("one more of each", &[source(1, 4, 40), source(2, 2, 20)], 6, 40),
-            ("one left", &[source(1, 4, 40)], 6, 40),
-            ("it came back", &[source(1, 4, 40), source(2, 3, 80)], 7, 80),
-            ("the client counts anew", &[source(1, 1, 45)], 8, 45),
-            ("a talker is named twice", &[source(1, 1, 45), source(1, 1, 44)], 8, 45),
-        ];
-        for (step, sources, underruns, depth) in steps {
-            vitals.report(sources);
+        for (step, digest, underruns, ms) in [
+            ("the first report", digest(40, 3), 3, 40),
+            ("another one", digest(60, 1), 4, 60),
+            ("one of which nothing was believed", Digest::default(), 4, 60),
+            ("a quiet one", digest(0, 0), 4, 0),
+        ] {
+            vitals.report(&digest);
             let reading = &book.list()[0];
             assert_eq!(reading.underruns, Some(underruns), "{step}");
             assert_eq!(reading.overruns, Some(2 * underruns), "{step}");
-            assert_eq!(reading.buffer_depth, Some(Duration::from_millis(depth)), "{step}");
-            assert_eq!(reading.jitter, Some(Duration::from_millis(depth)), "{step}");
-        }
-    }
-
-    #[test]
-    fn talkers_that_are_made_up_are_forgotten() {
-        let book = SessionBook::new(9);
-        let mut vitals = vitals(&book, Instant::now());
-        for report in 0..100 {
-            let first = 1 + report * MAX_REPORT_SOURCES as u32;
-            let sources: Vec<_> =
-                (first..first + MAX_REPORT_SOURCES as u32).map(|id| source(id, 1, 0)).collect();
-            vitals.report(&sources);
-            assert!(vitals.buffers.len() <= MAX_REMEMBERED);
+            assert_eq!(reading.buffer_depth, Some(Duration::from_millis(ms)), "{step}");
+            assert_eq!(reading.jitter, Some(Duration::from_millis(ms)), "{step}");
         }
     }
 
@@ -198,7 +165,7 @@ mod tests {
         for tenth in 0..30 {
             let now = start + Duration::from_millis(100) * tenth;
             vitals.arrived(now, tenth);
-            vitals.report(&[source(1, 0, 3)]);
+            vitals.report(&digest(3, 0));
             vitals.show(now, rtt, 0, &book.distributions);
         }
         vitals.show(start + INTERVAL * 3, None, 0, &book.distributions);

@@ -23,7 +23,7 @@ impl Shard {
         self.auth_requests.push(AuthRequest {
             shard: self.index,
             session: session.id,
-            ip: session.connection.remote_address().ip().to_canonical(),
+            ip: session.peer().ip(),
             room: hello.room.clone(),
             name: hello.name.clone(),
             token,
@@ -41,7 +41,7 @@ impl Shard {
         let text = "nothing decided about the token in time; try again in some seconds";
         let answer = Answer {
             session: session.id,
-            ip: session.connection.remote_address().ip().to_canonical(),
+            ip: session.peer().ip(),
             room: hello.room,
             result: Err(Refusal::new(AuthFailReason::Unavailable, text)),
         };

@@ -21,7 +21,7 @@ pub enum SessionEvent {
         name: String,
         /// Who it is to whoever made its token.
         user: Option<Arc<str>>,
-        /// Where its packets come from.
+        /// Where its packets come from, in canonical form.
         peer: SocketAddr,
     },
     /// It left its room, or had to.

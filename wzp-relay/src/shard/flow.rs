@@ -15,7 +15,7 @@ pub enum FlowEvent {
     Opened {
         /// Whose flow.
         session: SessionId,
-        /// The peer.
+        /// The peer, in canonical form.
         remote: SocketAddr,
     },
     /// It entered a room, which its packets count for from now on.
@@ -31,7 +31,7 @@ pub enum FlowEvent {
     Moved {
         /// Whose flow.
         session: SessionId,
-        /// The peer's new address.
+        /// The peer's new address, in canonical form.
         remote: SocketAddr,
     },
     /// QUIC has sent the last packet.

@@ -50,6 +50,7 @@ impl Shard {
         self.now = now;
         self.change(Life::Drained);
         self.spread_word(usize::MAX);
+        self.ignore_deferred();
     }
 
     fn change(&mut self, life: Life) {
@@ -99,7 +100,7 @@ impl Shard {
 
     /// Queues, rates and deadlines of sessions that are there stay.
     pub(super) fn set_limits(&mut self, limits: Arc<Limits>) {
-        self.directory.set_max_members(limits.room_members);
+        self.directory.set_limits(&limits);
         self.shared.limits = limits;
     }
 

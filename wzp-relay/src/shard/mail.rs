@@ -9,12 +9,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{EcnCodepoint, ServerConfig};
 use wzp_proto::close::CloseCode;
-use wzp_proto::control::{Member, RelayMessage, relay_message};
-use wzp_proto::framing;
 
 use crate::auth::Answer;
 use crate::config::Limits;
 use crate::room::{RoomId, SessionId, ShardIndex};
+use crate::session::admission::Cause;
 use crate::session::feedback::Hearing;
 
 /// One message to a shard.
@@ -54,7 +53,14 @@ pub enum Mail {
         /// Why, as a sentence.
         text: String,
     },
-    /// From a room's home: the membership changed.
+    /// From a room's home: other shards have members from now on.
+    Spread {
+        /// The room.
+        room: RoomId,
+        /// The shards that have members.
+        shards: Arc<[ShardIndex]>,
+    },
+    /// From a room's home: what has become of the membership.
     Changed(Change),
     /// A member's voice for the members on this shard.
     Media {
@@ -73,7 +79,7 @@ pub enum Mail {
         room: RoomId,
         /// The listener's own sender id.
         listener: u16,
-        /// Sender ids, in order, with what was heard of each.
+        /// What was heard, by sender id.
         senders: Arc<[(u16, Hearing)]>,
     },
     /// A packet whose connection id names this shard but that the kernel gave
@@ -94,10 +100,29 @@ pub enum Mail {
         /// Why, as a sentence for the client.
         text: String,
     },
+    /// End a connection that has to go for a newcomer.
+    MakeWay {
+        /// Whose.
+        session: SessionId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Ask a session's QUIC stack for a sign of life.
+    Probe(SessionId),
     /// Connections that begin from now on get this identity.
     Server(Arc<ServerConfig>),
     /// Hold to these limits from now on.
     Limits(Arc<Limits>),
+    /// From a shard that failed and has begun again: its sessions are gone.
+    Failed {
+        /// Which.
+        shard: ShardIndex,
+        /// The room that it was changing, of which nothing is known any more.
+        room: Option<RoomId>,
+    },
+    /// Fail: for tests.
+    #[cfg(debug_assertions)]
+    Panic,
 }
 
 impl Mail {
@@ -146,31 +171,28 @@ pub struct Admitted {
     pub name: Arc<str>,
     /// The id to send under.
     pub sender_id: u16,
-    /// Everyone else.
-    pub members: Vec<Member>,
-    /// The room's version with the newcomer.
-    pub version: u64,
+    /// Who else is there.
+    pub snapshot: Snapshot,
     /// The shards that have members, the newcomer's included.
     pub shards: Arc<[ShardIndex]>,
 }
 
-/// A change of a room's membership.
+/// The members of a room as all of them have last been told.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The room's version at that time.
+    pub version: u64,
+    /// How many they are.
+    pub count: u32,
+    /// They, as encoded `Members` messages.
+    pub messages: Bytes,
+}
+
+/// Changes of a room's membership.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The room.
     pub room: RoomId,
-    /// The shards that have members after it.
-    pub shards: Arc<[ShardIndex]>,
-    /// What to tell the members, encoded once for all of them.
-    pub message: Bytes,
-}
-
-impl Change {
-    pub(crate) fn new(
-        room: RoomId,
-        shards: Arc<[ShardIndex]>,
-        message: relay_message::Message,
-    ) -> Self {
-        Self { room, shards, message: framing::encode(&RelayMessage::from(message)) }
-    }
+    /// What to tell the members: `RoomChanged` messages, encoded once for all of them.
+    pub messages: Bytes,
 }

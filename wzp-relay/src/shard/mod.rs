@@ -12,10 +12,12 @@
 mod auth;
 mod cid;
 pub mod event;
+mod failure;
 pub mod flow;
 mod life;
 pub mod mail;
 mod outgoing;
+mod places;
 mod rooms;
 mod spans;
 mod timers;
@@ -28,8 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, ConnectionError, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint,
-    EndpointConfig, Event, Incoming, ServerConfig, StreamEvent, VarInt,
+    Connection, ConnectionError, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Incoming, ServerConfig, StreamEvent, VarInt,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -47,14 +49,16 @@ use crate::metrics::stats::ShardStats;
 use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
 use crate::room::{SessionId, ShardIndex};
-use crate::session::admission::{Admission, Permit};
+use crate::session::admission::{Admission, Arrival, Newcomer, Permit};
+use crate::session::peer::canonical;
 use crate::session::{Close, Phase, Session};
 use cid::ShardCids;
 use event::SessionEvent;
 use flow::FlowEvent;
 use life::Life;
 use mail::{Mail, Packet};
-pub use outgoing::{OutPacket, Outgoing};
+pub use outgoing::{OutPacket, Outgoing, Standing};
+use places::{Deferred, MOST_DEFERRED};
 use timers::Timers;
 
 /// At most so often does a shard tell a client of an earlier process that its
@@ -115,6 +119,8 @@ pub struct Shard {
     /// When the first of them can wait no longer.
     waiting_until: Option<Instant>,
     own_mail: VecDeque<Mail>,
+    /// What the directory has to say, empty while it does nothing.
+    home_mail: Vec<(ShardIndex, Mail)>,
     mail_out: Vec<(ShardIndex, Mail)>,
     flow_events: Vec<FlowEvent>,
     auth_requests: Vec<AuthRequest>,
@@ -122,6 +128,10 @@ pub struct Shard {
     life: Life,
     /// Sessions that have not been told of it.
     untold: Range<usize>,
+    /// First packets that wait, the oldest first.
+    deferred: VecDeque<Deferred>,
+    /// Packets of connections that nobody knows are answered from then on.
+    resets_from: Instant,
     rng: StdRng,
     now: Instant,
 }
@@ -130,6 +140,17 @@ impl Shard {
     /// A shard with no connections. `seed` feeds connection and session ids:
     /// secret in a relay, fixed in a test.
     pub fn new(index: ShardIndex, shared: Shared, seed: [u8; 32], now: Instant) -> Self {
+        Self::counting_in(Arc::default(), index, shared, seed, now)
+    }
+
+    /// The same for one that goes on counting where another has ended.
+    fn counting_in(
+        stats: Arc<ShardStats>,
+        index: ShardIndex,
+        shared: Shared,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let shards = shared.shards;
         let mut config = EndpointConfig::new(shared.reset_key.clone());
@@ -145,24 +166,27 @@ impl Shard {
         let endpoint = Endpoint::new(Arc::new(config), server, false, None);
         Self {
             index,
-            stats: Arc::default(),
             endpoint,
             sessions: Vec::new(),
             by_id: HashMap::new(),
             rooms: LocalRooms::new(index, shared.rooms.clone()),
-            directory: Directory::new(index, shared.limits.room_members),
+            directory: Directory::new(index, &shared.limits, stats.clone()),
+            stats,
             timers: Timers::default(),
             touched: Vec::new(),
             writing: Vec::new(),
             waiting: Vec::new(),
             waiting_until: None,
             own_mail: VecDeque::new(),
+            home_mail: Vec::new(),
             mail_out: Vec::new(),
             flow_events: Vec::new(),
             auth_requests: Vec::new(),
             session_events: Vec::new(),
             life: Life::Serving,
             untold: 0..0,
+            deferred: VecDeque::new(),
+            resets_from: now,
             rng,
             now,
             shared,
@@ -172,6 +196,11 @@ impl Shard {
     /// This shard's number.
     pub fn index(&self) -> ShardIndex {
         self.index
+    }
+
+    /// What a peer may do, as last set.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// What this shard counts.
@@ -195,9 +224,13 @@ impl Shard {
 
     fn receive(&mut self, packet: Packet, out: &mut Outgoing) {
         let Packet { remote, local_ip, ecn, data } = packet;
+        let length = data.len();
+        // With a short header (RFC 9000 section 17.3) only a stateless reset can come.
+        let is_short = data.first().is_some_and(|first| first & 0x80 == 0);
         let mut event = None;
         out.write(|buffer| {
             match self.endpoint.handle(self.now, remote, local_ip, ecn, data, buffer) {
+                Some(DatagramEvent::Response(_)) if is_short && self.now < self.resets_from => None,
                 Some(DatagramEvent::Response(transmit)) => Some(transmit),
                 other => {
                     event = other;
@@ -207,36 +240,45 @@ impl Shard {
         });
         match event {
             Some(DatagramEvent::ConnectionEvent(ConnectionHandle(connection), event)) => {
-                self.handle_connection_event(connection, event);
+                if let Some(session) = &mut self.sessions[connection] {
+                    let is_taken = session.receive(self.now, remote, length, event);
+                    self.stats.moves_refused.add((!is_taken).into());
+                    self.touch(connection);
+                }
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming, out),
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                let may_wait = self.deferred.len() < MOST_DEFERRED;
+                self.accept(incoming, length, may_wait, out);
+            }
             Some(DatagramEvent::Response(_)) | None => {}
         }
     }
 
-    fn handle_connection_event(&mut self, connection: usize, event: ConnectionEvent) {
-        if let Some(session) = &mut self.sessions[connection] {
-            session.connection.handle_event(event);
-            self.touch(connection);
-        }
-    }
-
-    /// Decides whether a new connection may begin.
-    fn accept(&mut self, incoming: Incoming, out: &mut Outgoing) {
-        let remote = incoming.remote_address();
-        if self.shared.admission.is_crowded(remote.ip())
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
-        {
-            self.stats.retries_sent.add(1);
-            out.write(|buffer| self.endpoint.retry(incoming, buffer).ok());
-            return;
-        }
-        let permit = match self.shared.admission.connection(remote.ip()) {
-            Ok(permit) => permit,
-            Err(reason) => {
+    /// Decides whether a new connection may begin, whose first packet has so many
+    /// bytes. `may_wait`: or decides later.
+    fn accept(&mut self, incoming: Incoming, length: usize, may_wait: bool, out: &mut Outgoing) {
+        let remote = canonical(incoming.remote_address());
+        let is_proven = incoming.remote_address_validated();
+        let unproven = (!is_proven).then_some(length);
+        let id = SessionId(self.rng.next_u64());
+        let (shard, ip) = (self.index, remote.ip());
+        let newcomer = Newcomer { session: id, shard, ip, is_proven, may_wait };
+        let permit = match self.shared.admission.arrive(newcomer, self.now) {
+            Arrival::Enter(permit, displaced) => {
+                self.displace(displaced);
+                permit
+            }
+            // Only a client that has answered a Retry may get none, and that has proven
+            // its address.
+            Arrival::Prove => {
+                self.stats.retries_sent.add(1);
+                out.write(|buffer| self.endpoint.retry(incoming, buffer).ok());
+                return;
+            }
+            Arrival::Defer(asked) => return self.defer(incoming, length, asked),
+            Arrival::Refuse(reason) => {
                 self.stats.connections_refused[reason].add(1);
-                limited!(DEBUG, per_second(10), src_ip = %remote.ip().to_canonical(),
+                limited!(DEBUG, per_second(10), src_ip = %remote.ip(),
                          reason = reason.name(), "connection refused");
                 out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
                 return;
@@ -250,23 +292,32 @@ impl Shard {
             }
             Err(error) => {
                 // Before there is a session: another ALPN, or TLS that is none.
-                limited!(INFO, per_minute(60), src_ip = %remote.ip().to_canonical(),
+                limited!(INFO, per_minute(60), src_ip = %remote.ip(),
                          reason = RefuseReason::Invalid.name(), error = &*error.cause.to_string(),
                          "handshake failed");
                 error.response
             }
         });
         match accepted {
-            Some((ConnectionHandle(number), connection)) => self.begin(number, connection, permit),
+            Some((ConnectionHandle(number), connection)) => {
+                self.begin(number, id, connection, permit, unproven);
+            }
             None => self.stats.connections_refused[RefuseReason::Invalid].add(1),
         }
     }
 
-    fn begin(&mut self, number: usize, connection: Connection, permit: Permit) {
+    fn begin(
+        &mut self,
+        number: usize,
+        id: SessionId,
+        connection: Connection,
+        permit: Permit,
+        unproven: Option<usize>,
+    ) {
         self.stats.connections_accepted.add(1);
         self.stats.states[SessionState::Handshaking].add(1);
-        let id = SessionId(self.rng.next_u64());
-        let session = Session::new(id, connection, permit, self.now, &self.shared.limits);
+        let limits = &self.shared.limits;
+        let session = Session::new(id, connection, permit, unproven, self.now, limits);
         if self.sessions.len() <= number {
             self.sessions.resize_with(number + 1, || None);
         }
@@ -297,8 +348,13 @@ impl Shard {
                 }
                 _ => session.connection.handle_timeout(now),
             }
+            if session.is_gone(now) {
+                session.forget_at = Some(now);
+                self.end(number, EndReason::IdleTimeout, None);
+                continue;
+            }
             let limits = &self.shared.limits;
-            let verdict = session.handle_deadlines(now, limits);
+            let verdict = session.handle_deadlines(now, limits, &self.stats);
             let decides_late = session.decides_late(now);
             if let Phase::Handshaking { deadline } = *session.phase()
                 && deadline <= now
@@ -317,9 +373,12 @@ impl Shard {
 
     /// When [`Self::handle_timeouts`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let timers = self.timers.next().map(|at| self.on_grain(at));
+        let timers = [self.timers.next(), self.directory.next_timeout()].into_iter().flatten();
+        let timers = timers.min().map(|at| self.on_grain(at));
         let word = (!self.untold.is_empty()).then_some(self.now);
-        [timers, word, self.drain_deadline(), self.waiting_until].into_iter().flatten().min()
+        let deferred = self.deferred.front().map(|first| first.until);
+        let others = [word, self.drain_deadline(), self.waiting_until, deferred];
+        others.into_iter().chain([timers]).flatten().min()
     }
 
     /// The first multiple of [`TIMER_GRAIN`] after `at`.
@@ -379,10 +438,7 @@ impl Shard {
                 Event::Connected => self.connected(number),
                 Event::DatagramReceived => self.receive_media(number),
                 Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
-                    let verdict = session.read_control();
-                    // What came with the end of the stream still counts.
                     self.handle_messages(number);
-                    self.settle(number, verdict);
                 }
                 Event::Stream(StreamEvent::Writable { .. }) => session.write_control(),
                 Event::ConnectionLost { reason } => {
@@ -398,6 +454,7 @@ impl Shard {
 
     fn connected(&mut self, number: usize) {
         let Some(session) = &mut self.sessions[number] else { return };
+        session.connected();
         if let Phase::Handshaking { .. } = session.phase() {
             let deadline = self.now + self.shared.limits.hello_timeout;
             session.set_phase(Phase::AwaitingHello { deadline }, &self.stats.states);
@@ -407,7 +464,7 @@ impl Shard {
             let took = self.now.duration_since(session.began);
             distributions.handshake.observe_with(took, trace_id);
         }
-        let remote = session.connection.remote_address();
+        let remote = session.peer();
         session.known_address = Some(remote);
         self.flow_events.push(FlowEvent::Opened { session: session.id, remote });
         if session.connection.datagrams().max_size().is_none() {
@@ -486,7 +543,7 @@ impl Shard {
         if let Some(vitals) = session.vitals.take() {
             self.shared.sessions.close(vitals.handle);
         }
-        let remote = session.connection.remote_address().ip().to_canonical();
+        let remote = session.peer().ip();
         let (id, why) = (session.id, reason.name());
         match (session.seat(), session.phase()) {
             (Some(_), _) => {

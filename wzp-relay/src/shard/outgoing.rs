@@ -4,6 +4,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_proto::{EcnCodepoint, Transmit};
 
+/// Whether what is sent to somebody is known to get there, by what has been
+/// acknowledged: the better it is, the earlier in this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Prompt,
+    /// Acknowledgements are overdue, or there have been none yet.
+    Late,
+    /// They are overdue for so long that no call can go on.
+    Stalled,
+}
+
+impl Standing {
+    /// All there are, the best first.
+    pub const ALL: [Self; 3] = [Self::Prompt, Self::Late, Self::Stalled];
+}
+
 /// One UDP packet.
 #[derive(Debug)]
 pub struct OutPacket {
@@ -13,6 +30,8 @@ pub struct OutPacket {
     pub source: Option<IpAddr>,
     /// Congestion mark for the IP header.
     pub ecn: Option<EcnCodepoint>,
+    /// Whether packets get there.
+    pub standing: Standing,
     /// The UDP payload.
     pub bytes: Vec<u8>,
 }
@@ -25,10 +44,17 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Lets `write` fill an empty buffer for a peer that has not proved its
+    /// address.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<Transmit>) {
+        self.write_to(Standing::Late, write);
+    }
+
     /// Lets `write` fill an empty buffer; the size of the packet if one came of
     /// it.
-    pub(crate) fn write(
+    pub(crate) fn write_to(
         &mut self,
+        standing: Standing,
         write: impl FnOnce(&mut Vec<u8>) -> Option<Transmit>,
     ) -> Option<usize> {
         let mut bytes = self.spare.pop().unwrap_or_default();
@@ -40,7 +66,7 @@ impl Outgoing {
         debug_assert!(transmit.segment_size.is_none(), "one packet was asked for");
         let Transmit { destination, ecn, src_ip: source, size, .. } = transmit;
         bytes.truncate(size);
-        self.packets.push(OutPacket { destination, source, ecn, bytes });
+        self.packets.push(OutPacket { destination, source, ecn, standing, bytes });
         Some(size)
     }
 

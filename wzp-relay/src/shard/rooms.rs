@@ -1,29 +1,31 @@
 //! The part of a shard that knows rooms: joining, membership, and handing
 //! frames to members.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Grant as WireGrant, Hello, Limits as WireLimits, Members, ReceiverReport, Welcome,
-    client_message, relay_message, snapshot_parts,
+    Grant as WireGrant, Hello, Limits as WireLimits, ReceiverReport, Welcome, client_message,
+    relay_message,
 };
 use wzp_telemetry::limited;
 
 use super::event::SessionEvent;
 use super::flow::FlowEvent;
 use super::life::Life;
-use super::mail::{Admitted, JoinRequest, Mail};
+use super::mail::{Admitted, Change, JoinRequest, Mail};
 use super::{Outgoing, Shard, mark, spans};
 use crate::metrics::reason::DropReason;
 use crate::metrics::sessions::Participant;
+use crate::room::directory::Directory;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
-use crate::room::{RoomId, SessionId, home_of};
+use crate::room::{RoomId, SessionId, ShardIndex, home_of};
 use crate::session::backlog::Outcome;
 use crate::session::feedback::Hearing;
-use crate::session::{Close, Phase, Seat};
+use crate::session::{Close, HOME_ANSWERS, Phase, Seat};
 
 impl Shard {
     /// Acts on the control messages that are complete.
@@ -40,7 +42,7 @@ impl Shard {
                 (Message::Hello(hello), None) => self.authenticate(number, hello),
                 // Who hears nobody has nothing to report.
                 (Message::ReceiverReport(_), Some(_)) if !session.grant.listen => {}
-                (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, report),
+                (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, &report),
                 (Message::Mute(mute), Some(seat)) => {
                     let Seat { room_id: room, sender_id, .. } = seat;
                     let mail = Mail::SetMuted { room, sender_id, muted: mute.muted };
@@ -72,14 +74,15 @@ impl Shard {
             return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
         }
         let Some(session) = &mut self.sessions[number] else { return };
-        if !session.permit.join() {
+        let Ok(displaced) = session.permit.join(session.grant.user.as_ref(), self.now) else {
             let text = format!(
                 "this relay has {} sessions, as many as it may have",
                 self.shared.limits.sessions
             );
             return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
-        }
-        session.set_phase(Phase::Joining, &self.stats.states);
+        };
+        let deadline = self.now + HOME_ANSWERS;
+        session.set_phase(Phase::Joining { deadline }, &self.stats.states);
         session.name.clone_from(&hello.name);
         let home = home_of(&hello.room, self.shared.shards);
         let request = JoinRequest {
@@ -90,6 +93,8 @@ impl Shard {
             muted: hello.muted,
         };
         self.post(home, Mail::Join(request));
+        self.displace(displaced);
+        self.touch(number);
     }
 
     /// Acts on mail, whoever wrote it.
@@ -100,21 +105,27 @@ impl Shard {
             Mail::Undrain => self.undrain(),
             Mail::Server(config) => self.set_server(config),
             Mail::Limits(limits) => self.set_limits(limits),
+            Mail::MakeWay { session, cause } => self.make_way(session, cause),
+            Mail::Probe(session) => self.probe(session),
             Mail::Kick { session, text } => self.close_by_id(session, CloseCode::Kicked, text),
-            Mail::Join(request) => self.at_home(|home, out| home.join(request, out)),
+            Mail::Join(request) => self.at_home(|home, now, out| home.join(now, request, out)),
             Mail::Leave { room, sender_id, session } => {
-                self.at_home(|home, out| home.leave(room, sender_id, session, out));
+                self.at_home(|home, now, out| home.leave(now, room, sender_id, session, out));
             }
             Mail::SetMuted { room, sender_id, muted } => {
-                self.at_home(|home, out| home.set_muted(room, sender_id, muted, out));
+                self.at_home(|home, now, _| home.set_muted(now, room, sender_id, muted));
             }
             Mail::Authenticated(answer) => self.authenticated(*answer),
             Mail::Admitted(admitted) => self.welcome(*admitted),
             Mail::Refused { session, code, text } => self.close_by_id(session, code, text),
-            Mail::Changed(change) => {
-                if let Some(key) = self.rooms.key(change.room) {
-                    self.rooms.set_shards(key, &change.shards);
-                    self.tell_room(key, &change.message);
+            Mail::Spread { room, shards } => {
+                if let Some(key) = self.rooms.key(room) {
+                    self.rooms.set_shards(key, &shards);
+                }
+            }
+            Mail::Changed(Change { room, messages }) => {
+                if let Some(key) = self.rooms.key(room) {
+                    self.tell_room(key, &messages);
                 }
             }
             Mail::Media { room, sender_id, frame, due } => {
@@ -123,6 +134,9 @@ impl Shard {
                 }
             }
             Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
+            Mail::Failed { shard, room } => self.lose(shard, room),
+            #[cfg(debug_assertions)]
+            Mail::Panic => panic!("a test wants this shard to fail"),
         }
     }
 
@@ -133,25 +147,35 @@ impl Shard {
         }
     }
 
-    /// Lets the directory act and posts what it has to say.
-    fn at_home(
-        &mut self,
-        act: impl FnOnce(&mut crate::room::directory::Directory, &mut Vec<(usize, Mail)>),
-    ) {
-        let mut out = Vec::new();
-        let before = self.directory.len();
-        act(&mut self.directory, &mut out);
-        let after = self.directory.len();
-        self.stats.rooms.add(after.saturating_sub(before) as u64);
-        self.stats.rooms.sub(before.saturating_sub(after) as u64);
-        for (to, mail) in out {
-            self.post(to, mail);
+    /// Tells the members of rooms for which it is time; whether there are any.
+    pub(super) fn tell_rooms(&mut self) -> bool {
+        let is_due = self.directory.next_timeout().is_some_and(|due| due <= self.now);
+        if is_due {
+            self.at_home(Directory::tell);
         }
+        is_due
+    }
+
+    /// Lets the directory act and posts what it has to say.
+    pub(super) fn at_home(
+        &mut self,
+        act: impl FnOnce(&mut Directory, Instant, &mut Vec<(ShardIndex, Mail)>),
+    ) {
+        act(&mut self.directory, self.now, &mut self.home_mail);
+        self.directory.settle();
+        self.post_home_mail();
+    }
+
+    /// Posts what the directory had to say; after a panic, what it said before.
+    pub(super) fn post_home_mail(&mut self) {
+        let mut said = mem::take(&mut self.home_mail);
+        said.drain(..).for_each(|(to, mail)| self.post(to, mail));
+        self.home_mail = said;
     }
 
     /// Seats a session that its room's home let in.
     fn welcome(&mut self, admitted: Admitted) {
-        let Admitted { session: id, room, name, sender_id, members, version, shards } = admitted;
+        let Admitted { session: id, room, name, sender_id, snapshot, shards } = admitted;
         let here = self.by_id.get(&id).copied();
         let Some((number, session)) =
             here.and_then(|number| Some((number, self.sessions[number].as_mut()?)))
@@ -163,14 +187,19 @@ impl Shard {
         let key = self.rooms.enter(room, &name, &shards, member);
         let limits = &self.shared.limits;
         let (start, wall) = self.shared.epoch;
-        let wall = wall + self.now.saturating_duration_since(start);
+        // 0 stands for a time that no clock can tell.
+        let wall_at = |at: Instant| {
+            let at = wall.checked_add(at.saturating_duration_since(start));
+            let since_1970 = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+        };
         let handle = self.shared.sessions.open(Participant {
             id,
             room: name.clone(),
             name: session.name.clone(),
-            peer: session.connection.remote_address(),
+            peer: session.peer(),
             shard: self.index,
-            joined_at: wall,
+            joined_at: wall.checked_add(self.now.saturating_duration_since(start)).unwrap_or(wall),
         });
         let seat = Seat { room: key, room_id: room, sender_id };
         session.enter(self.now, seat, handle, limits, &self.stats.states);
@@ -181,7 +210,7 @@ impl Shard {
             room: name.clone(),
             name: session.name.clone(),
             user: session.grant.user.clone(),
-            peer: session.connection.remote_address(),
+            peer: session.peer(),
         });
         let room_count = self.rooms.room(key).forwarded.count.clone();
         self.flow_events.push(FlowEvent::Seated {
@@ -189,19 +218,11 @@ impl Shard {
             name: name.clone(),
             room: room_count,
         });
-        let wall_at = |at: Instant| {
-            let since_1970 =
-                (wall + at.saturating_duration_since(start)).duration_since(UNIX_EPOCH);
-            since_1970.map_or(0, |since| since.as_millis() as u64)
-        };
-        let member_count = members.len() as u32;
-        let mut parts = snapshot_parts(members).into_iter();
         let welcome = Welcome {
             session_id: id.0,
             sender_id: sender_id.into(),
-            members: parts.next().unwrap_or_default(),
-            member_count,
-            room_version: version,
+            member_count: snapshot.count,
+            room_version: snapshot.version,
             limits: Some(WireLimits {
                 packets_per_second: limits.packets_per_second,
                 bytes_per_second: limits.bytes_per_second,
@@ -218,13 +239,12 @@ impl Shard {
                 expires_ms: session.grant.expires.map_or(0, wall_at),
             }),
         };
-        let remote = session.connection.remote_address();
+        let peer = session.peer();
         limited!(INFO, per_second(100), peer_id = %id, room = &*name, sender_id,
-                 src_ip = %remote.ip().to_canonical(), src_port = remote.port(),
+                 src_ip = %peer.ip(), src_port = peer.port(),
                  user = session.grant.user.as_deref(), "session joined");
-        let rest = parts.map(|members| relay_message::Message::Members(Members { members }));
-        let mut snapshot = std::iter::once(relay_message::Message::Welcome(welcome)).chain(rest);
-        let verdict = snapshot.try_for_each(|message| session.tell(message));
+        let welcomed = session.tell(relay_message::Message::Welcome(welcome));
+        let verdict = welcomed.and_then(|()| session.tell_encoded(snapshot.messages));
         self.touch(number);
         self.settle(number, verdict);
         if let Some(deadline) = self.drain_deadline() {
@@ -234,12 +254,12 @@ impl Shard {
         self.handle_messages(number);
     }
 
-    /// Queues one encoded control message for every member here.
-    fn tell_room(&mut self, key: RoomKey, message: &Bytes) {
+    /// Queues encoded control messages for every member here.
+    fn tell_room(&mut self, key: RoomKey, messages: &Bytes) {
         let mut unresponsive = Vec::new();
         for member in &self.rooms.room(key).members {
             let Some(session) = &mut self.sessions[member.connection] else { continue };
-            if let Err(close) = session.tell_encoded(message.clone()) {
+            if let Err(close) = session.tell_encoded(messages.clone()) {
                 unresponsive.push((member.connection, close));
             }
             mark(&mut self.touched, member.connection, session);
@@ -283,36 +303,40 @@ impl Shard {
     }
 
     /// Passes a listener's report to the senders it speaks of.
-    fn hear(&mut self, number: usize, seat: Seat, report: ReceiverReport) {
+    fn hear(&mut self, number: usize, seat: Seat, report: &ReceiverReport) {
         let Some(session) = &mut self.sessions[number] else { return };
-        if let Some(vitals) = &mut session.vitals {
-            vitals.report(&report.sources);
+        let Seat { room: key, room_id: room, sender_id: listener } = seat;
+        let (rooms, now) = (&self.rooms, self.now);
+        let talks = |sender| rooms.has_talked(key, sender, now);
+        let hearings = session.report(now, &report.sources, talks, &self.stats);
+        session.show_vitals(now, &self.shared.sessions.distributions, &self.stats);
+        let hearings = match hearings {
+            Ok(hearings) => hearings,
+            Err(close) => return self.settle(number, Err(close)),
+        };
+        let is_here =
+            |(sender, _): &(u16, Hearing)| self.rooms.room(key).by_sender.contains_key(sender);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = hearings.into_iter().partition(is_here);
+        self.pass_on(room, listener, &here);
+        if !elsewhere.is_empty() {
+            let senders: Arc<[(u16, Hearing)]> = elsewhere.into();
+            for shard in self.rooms.room(key).other_shards.clone() {
+                self.post(shard, Mail::Heard { room, listener, senders: senders.clone() });
+            }
         }
-        session.show_vitals(self.now, &self.shared.sessions.distributions, &self.stats);
-        let senders: Arc<[(u16, Hearing)]> = session.report(report.sources).into();
-        if senders.is_empty() {
-            return;
-        }
-        let Seat { room_id: room, sender_id: listener, .. } = seat;
-        let mail = |senders| Mail::Heard { room, listener, senders };
-        for shard in self.rooms.room(seat.room).other_shards.clone() {
-            self.post(shard, mail(senders.clone()));
-        }
-        self.pass_on(seat.room_id, seat.sender_id, &senders);
     }
 
-    /// Gives each sender here what was heard of it. Sorted by sender id.
+    /// Gives each sender that is here what was heard of it.
     fn pass_on(&mut self, room: RoomId, listener: u16, senders: &[(u16, Hearing)]) {
         let Some(key) = self.rooms.key(room) else { return };
-        for member in &self.rooms.room(key).members {
-            let Ok(found) = senders.binary_search_by_key(&member.sender_id, |(sender, _)| *sender)
-            else {
+        for (sender, hearing) in senders {
+            let Some(number) = self.rooms.room(key).by_sender.get(sender).copied() else {
                 continue;
             };
-            if let Some(session) = &mut self.sessions[member.connection] {
+            if let Some(session) = &mut self.sessions[number] {
                 // The first report of a second sets when the sender is told.
-                if session.feedback.add(self.now, listener, senders[found].1) {
-                    mark(&mut self.touched, member.connection, session);
+                if session.feedback.add(self.now, listener, *hearing) {
+                    mark(&mut self.touched, number, session);
                 }
             }
         }

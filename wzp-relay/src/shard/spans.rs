@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use wzp_telemetry::trace::{KeyValue, SpanContext, finished};
+use wzp_untrusted::text;
 
 use crate::metrics::reason::{EndReason, Reason};
 use crate::session::Session;
@@ -11,10 +12,9 @@ use crate::session::Session;
 /// its children.
 pub(super) fn handshake(session: &Session, now: Instant) -> Option<SpanContext> {
     finished("handshake", session.began, now, None, || {
-        let peer = session.connection.remote_address().ip().to_canonical();
         [
             KeyValue::new("session", session.id.to_string()),
-            KeyValue::new("client.address", peer.to_string()),
+            KeyValue::new("client.address", session.peer().ip().to_string()),
         ]
     })
 }
@@ -23,7 +23,10 @@ pub(super) fn handshake(session: &Session, now: Instant) -> Option<SpanContext> 
 pub(super) fn join(session: &Session, room: &str, now: Instant) {
     let Some(parent) = &session.trace else { return };
     finished("join", session.asked_at.unwrap_or(now), now, Some(parent), || {
-        [KeyValue::new("session", session.id.to_string()), KeyValue::new("room", room.to_owned())]
+        [
+            KeyValue::new("session", session.id.to_string()),
+            KeyValue::new("room", text::name(room).to_string()),
+        ]
     });
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use quinn_proto::ConnectionHandle;
+use quinn_proto::{ConnectionHandle, EndpointEvent};
 
 use super::flow::FlowEvent;
 use super::{Outgoing, Shard, mark};
@@ -20,6 +20,7 @@ impl Shard {
     /// for company: those come first in the next turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outgoing) {
         self.now = now;
+        self.admit_deferred(out);
         loop {
             // Fanning out touches receivers, which join the same list's end.
             let mut next = 0;
@@ -27,7 +28,13 @@ impl Shard {
                 while let Some(mail) = self.own_mail.pop_front() {
                     self.open(mail, out);
                 }
-                let Some(number) = self.touched.get(next).copied() else { break };
+                let Some(number) = self.touched.get(next).copied() else {
+                    // Once all have said what they had to say.
+                    match self.tell_rooms() {
+                        true => continue,
+                        false => break,
+                    }
+                };
                 next += 1;
                 self.handle_events(number);
             }
@@ -63,15 +70,29 @@ impl Shard {
         session.is_touched = false;
         session.bundle.clear();
         let is_joined = session.seat().is_some();
+        let is_forgotten = session.is_forgotten(self.now);
+        // Nobody is there to read what QUIC would repeat.
+        let is_silent = is_forgotten && !session.connection.is_closed();
+        let standing = session.delivery.standing(self.now, &session.connection);
         let mut outcome = Outcome::default();
+        let mut sent_media = false;
         loop {
+            if is_silent {
+                break;
+            }
             // Topped up before every packet, so that each leaves full.
             outcome += session.backlog.drain_into(&mut session.connection);
             let space = session.connection.datagrams().send_buffer_space();
-            let size = out.write(|buffer| session.connection.poll_transmit(self.now, 1, buffer));
+            let size = out.write_to(standing, |buffer| session.write_packet(self.now, buffer));
             let Some(size) = size else { break };
             let space_after = session.connection.datagrams().send_buffer_space();
-            self.stats.udp_packets_with_media.add((space_after > space).into());
+            let carries_media = space_after > space;
+            if carries_media {
+                self.stats.udp_packets_with_media.add(1);
+                session.media_packets += 1;
+                session.delivery.sent(self.now);
+            }
+            sent_media |= carries_media;
             // All that was pending is in a packet that is not full, but for what
             // comes in packets of its own during a handshake or at the end.
             let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;
@@ -80,7 +101,8 @@ impl Shard {
             }
         }
         session.forwarded += outcome.sent;
-        session.show_vitals_if_due(self.now, &self.shared.sessions.distributions, &self.stats);
+        let distributions = &self.shared.sessions.distributions;
+        session.show_vitals_if_due(self.now, sent_media, distributions, &self.stats);
         if let Some(seat) = session.seat() {
             self.count_forwarded(seat.room, outcome);
         }
@@ -93,6 +115,10 @@ impl Shard {
                 session.connection.handle_event(event);
                 mark(&mut self.touched, number, session);
             }
+        }
+        if is_forgotten && !drained {
+            drained = true;
+            self.endpoint.handle_event(ConnectionHandle(number), EndpointEvent::drained());
         }
         if drained {
             // An unclean end that QUIC reported no event for would otherwise
@@ -108,7 +134,7 @@ impl Shard {
             self.timers.forget(number);
             return;
         }
-        let remote = session.connection.remote_address();
+        let remote = session.peer();
         if session.known_address.is_some_and(|known| known != remote) {
             session.known_address = Some(remote);
             self.flow_events.push(FlowEvent::Moved { session: session.id, remote });

@@ -2,7 +2,7 @@
 //! and later.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Hello, notice};
@@ -18,6 +18,9 @@ const FRAME: Duration = Duration::from_millis(20);
 /// How long shards wait for a decision.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Later than the wall clock can tell, and not later than the steady one can.
+const BEYOND: Duration = Duration::from_secs(9_223_372_036_000_000_000);
+
 /// Decides by what the token says.
 fn decide(request: &AuthRequest, now: Instant) -> Option<(Duration, Result<Grant, Refusal>)> {
     let all = Grant::EVERYTHING;
@@ -29,6 +32,7 @@ fn decide(request: &AuthRequest, now: Instant) -> Option<(Duration, Result<Grant
         "listen" => (5, Ok(Grant { publish: false, ..all })),
         "talk" => (5, Ok(Grant { listen: false, ..all })),
         "3 s" => (5, Ok(Grant { expires: Some(now + Duration::from_secs(3)), ..all })),
+        "beyond" => (5, Ok(Grant { expires: now.checked_add(BEYOND), ..all })),
         "never" => return None,
         other if let Some(micros) = other.strip_prefix("us ") => {
             return Some((Duration::from_micros(micros.parse().unwrap()), Ok(all)));
@@ -236,5 +240,32 @@ fn a_token_that_expires_ends_the_session_at_that_time() {
     assert!(world.now - began < Duration::from_millis(3_100), "{:?}", world.now - began);
     assert_eq!(world.closed(EndReason::TokenExpired), 1);
     assert!(world.clients[stays].lost.is_none() && world.clients[stays].members.is_empty());
+    assert_empties(world);
+}
+
+#[test]
+fn a_time_that_no_clock_can_tell_is_no_end_and_harms_nobody() {
+    let mut world = world(1);
+    let call = [connect(&mut world, "yes"), connect(&mut world, "yes")];
+    world.run_for(Duration::from_secs(5));
+    for number in call {
+        world.start_talking(number, FRAME);
+    }
+    let beyond = connect(&mut world, "beyond");
+    world.run_for(Duration::from_secs(1));
+    let welcome = world.clients[beyond].welcome.clone().unwrap();
+    assert_eq!(welcome.grant.unwrap().expires_ms, 0);
+
+    let (start, wall) = world.shared.epoch;
+    let joined = wall + (world.now - start) - Duration::from_secs(1);
+    let told = UNIX_EPOCH + Duration::from_millis(welcome.server_time_ms);
+    let off = told.duration_since(joined).unwrap();
+    assert!(off < Duration::from_secs(1), "the relay's clock is told {off:?} ahead");
+
+    let sent = world.clients[call[0]].sent;
+    world.run_for(Duration::from_millis(100));
+    let heard = &world.clients[call[1]].heard[&call[0]].sequences;
+    assert!((0..sent).all(|sequence| heard.contains(&sequence)), "the call lost frames");
+    assert!(world.clients[beyond].lost.is_none());
     assert_empties(world);
 }

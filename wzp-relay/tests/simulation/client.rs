@@ -17,8 +17,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    ClientMessage, Hello, Notice, Pong, ReceiverReport, RelayMessage, Role, SenderFeedback,
-    SourceReport, Welcome, client_message, relay_message,
+    ClientMessage, Hello, Member, Notice, Pong, ReceiverReport, RelayMessage, Role, RoomChanged,
+    SenderFeedback, SourceReport, Welcome, client_message, relay_message,
 };
 use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
 use wzp_proto::media::{AudioLevel, HEADER_LEN, MediaHeader, Profile};
@@ -75,6 +75,7 @@ impl Stamp {
 /// What one client heard of another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
+    pub(crate) sender_id: u16,
     pub(crate) sequences: BTreeSet<u32>,
     pub(crate) latencies_us: Vec<u64>,
 }
@@ -100,10 +101,18 @@ pub(crate) struct Client {
     pub(crate) joined_at: Option<Instant>,
     /// The room's members as the relay told it, without this client.
     pub(crate) members: BTreeMap<u32, String>,
+    /// Those of them that are shown as muted, and this client if it is.
+    pub(crate) muted: BTreeSet<u32>,
+    /// Members that Welcome announced and that were not listed yet.
+    unlisted: u32,
+    /// Messages that told of members.
+    pub(crate) lists: u32,
     pub(crate) room_version: u64,
     pub(crate) sent: u32,
     /// Every so many frames the last one is lost on its way to the relay.
     pub(crate) loses_every: Option<u32>,
+    /// Share of packets lost on its way, each way, where it is not the world's.
+    pub(crate) path_loss: Option<f64>,
     /// Frames that waited too long in this client's own send buffer.
     pub(crate) blocked: u32,
     pub(crate) heard: BTreeMap<usize, Heard>,
@@ -117,6 +126,8 @@ pub(crate) struct Client {
     handle: ConnectionHandle,
     connection: Connection,
     control: Option<StreamId>,
+    /// Bytes of the control stream that QUIC took.
+    pub(crate) written: usize,
     deframer: Deframer,
     pub(crate) is_drained: bool,
 }
@@ -173,9 +184,13 @@ impl Client {
             welcome: None,
             joined_at: None,
             members: BTreeMap::new(),
+            muted: BTreeSet::new(),
+            unlisted: 0,
+            lists: 0,
             room_version: 0,
             sent: 0,
             loses_every: None,
+            path_loss: None,
             blocked: 0,
             heard: BTreeMap::new(),
             feedback: Vec::new(),
@@ -188,6 +203,7 @@ impl Client {
             handle,
             connection,
             control: None,
+            written: 0,
             deframer: Deframer::new(MAX_MESSAGE_BYTES),
             is_drained: false,
         }
@@ -304,13 +320,21 @@ impl Client {
             }
         };
         self.control = self.connection.streams().open(Dir::Bi);
-        self.write(&bytes);
+        // The relay may have closed right behind its last handshake packet.
+        if self.control.is_some() {
+            self.write(&bytes);
+        }
+    }
+
+    /// Whether the control stream can be written to.
+    pub(crate) fn is_open(&self) -> bool {
+        self.control.is_some() && self.lost.is_none()
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let stream = self.control.expect("the control stream is open");
         // A hostile client may write more than the relay lets it.
-        let _ = self.connection.send_stream(stream).write(bytes);
+        self.written += self.connection.send_stream(stream).write(bytes).unwrap_or(0);
     }
 
     pub(crate) fn say(&mut self, message: client_message::Message) {
@@ -336,26 +360,19 @@ impl Client {
             Message::Welcome(welcome) => {
                 assert!(self.welcome.is_none(), "welcomed twice");
                 self.room_version = welcome.room_version;
-                self.members =
-                    welcome.members.iter().map(|m| (m.sender_id, m.name.clone())).collect();
-                assert!(!self.members.contains_key(&welcome.sender_id), "told of itself");
+                self.unlisted = welcome.member_count;
+                if matches!(&self.opening, Opening::Hello(hello) if hello.muted) {
+                    self.muted.insert(welcome.sender_id);
+                }
                 self.welcome = Some(welcome);
                 self.joined_at = Some(now);
             }
-            Message::Members(rest) => {
-                self.members.extend(rest.members.into_iter().map(|m| (m.sender_id, m.name)));
+            Message::Members(part) => {
+                self.unlisted -= part.members.len() as u32;
+                self.lists += 1;
+                part.members.into_iter().for_each(|member| self.meet(member));
             }
-            Message::MemberJoined(joined) => {
-                self.advance(joined.room_version);
-                let member = joined.member.unwrap();
-                let before = self.members.insert(member.sender_id, member.name);
-                assert_eq!(before, None, "sender id given twice");
-            }
-            Message::MemberLeft(left) => {
-                self.advance(left.room_version);
-                assert!(self.members.remove(&left.sender_id).is_some(), "unknown member left");
-            }
-            Message::MemberMuted(muted) => self.advance(muted.room_version),
+            Message::RoomChanged(change) => self.update(change),
             Message::SenderFeedback(feedback) => self.feedback.push(feedback),
             Message::Ping(ping) => {
                 self.say(client_message::Message::Pong(Pong { number: ping.number }))
@@ -366,10 +383,38 @@ impl Client {
         }
     }
 
-    /// Membership changes come in order and without a gap.
-    fn advance(&mut self, version: u64) {
-        assert_eq!(version, self.room_version + 1, "client {}", self.number);
-        self.room_version = version;
+    /// Somebody else is in the room.
+    fn meet(&mut self, member: Member) {
+        assert_ne!(Some(member.sender_id as u16), self.sender_id(), "told of itself");
+        if member.muted {
+            self.muted.insert(member.sender_id);
+        }
+        let before = self.members.insert(member.sender_id, member.name);
+        assert_eq!(before, None, "sender id given twice");
+    }
+
+    /// Changes come in order and without a gap, and only what is new is told.
+    fn update(&mut self, change: RoomChanged) {
+        assert_eq!(self.unlisted, 0, "a change is told before the list is complete");
+        assert_eq!(change.room_version, self.room_version + 1, "client {}", self.number);
+        self.room_version = change.room_version;
+        for id in change.left {
+            assert!(self.members.remove(&id).is_some(), "unknown member left");
+            self.muted.remove(&id);
+        }
+        let own = self.sender_id().map(u32::from);
+        for member in change.joined {
+            if Some(member.sender_id) != own {
+                self.meet(member);
+            } else if member.muted {
+                // It may have muted before it was announced, or unmuted.
+                self.muted.insert(member.sender_id);
+            } else {
+                self.muted.remove(&member.sender_id);
+            }
+        }
+        assert!(change.muted.into_iter().all(|id| self.muted.insert(id)), "was muted already");
+        assert!(change.unmuted.iter().all(|id| self.muted.remove(id)), "was not muted");
     }
 
     fn hear(&mut self, now: Instant, frame: &[u8]) {
@@ -379,6 +424,7 @@ impl Client {
         assert_ne!(stamp.client as usize, self.number, "a frame came back to its sender");
         assert_eq!(header.sequence, stamp.sequence);
         let heard = self.heard.entry(stamp.client as usize).or_default();
+        heard.sender_id = header.sender_id;
         assert!(heard.sequences.insert(stamp.sequence), "a frame came twice");
         let now_us = now.duration_since(self.start).as_micros() as u64;
         heard.latencies_us.push(now_us - stamp.sent_us);
@@ -420,6 +466,24 @@ impl Client {
         if self.connection.datagrams().send(datagram, false).is_err() {
             self.blocked += 1;
         }
+    }
+
+    /// Reports what it has heard.
+    pub(crate) fn report_heard(&mut self) {
+        let source = |heard: &Heard| {
+            let (first, last) = (heard.sequences.first()?, heard.sequences.last()?);
+            let frames_expected = last - first + 1;
+            let frames_lost = frames_expected - heard.sequences.len() as u32;
+            let sender_id = heard.sender_id.into();
+            Some(SourceReport {
+                sender_id,
+                frames_expected,
+                frames_lost,
+                ..SourceReport::default()
+            })
+        };
+        let sources = self.heard.values().filter_map(source).collect();
+        self.say(client_message::Message::ReceiverReport(ReceiverReport { sources }));
     }
 
     /// Reports as a listener does, with the given loss of every member.

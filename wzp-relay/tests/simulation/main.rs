@@ -4,10 +4,23 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on should stop.
 
+mod amplification;
 mod auth;
 mod client;
+#[path = "../../examples/frame_allocations/count.rs"]
+mod count;
+mod failure;
+mod ghosts;
 mod hostile;
+mod membership;
+mod memory;
+mod newcomers;
 mod random;
+mod reports;
 mod rooms;
+mod standing;
 mod vitals;
 mod world;
+
+#[global_allocator]
+static ALLOCATOR: count::Counting = count::Counting;

@@ -22,7 +22,7 @@ fn seeds(default: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Runs `call` for each seed and says which one failed.
-fn for_each_seed(default: u64, call: impl Fn(u64)) {
+pub(crate) fn for_each_seed(default: u64, call: impl Fn(u64)) {
     for seed in seeds(default) {
         if let Err(failure) = catch_unwind(AssertUnwindSafe(|| call(seed))) {
             eprintln!("seed {seed} failed; run it alone with WZP_SIM_SEED={seed}");
@@ -64,6 +64,9 @@ fn random_call(seed: u64) -> World {
             0 => world.with_client(client, |client, now| client.leave(now)),
             1 => world.clients[client].attention = Attention::None,
             2 | 3 => world.rebind(client),
+            _ if world.clients[client].welcome.is_some() => {
+                world.with_client(client, |client, _| client.report_heard());
+            }
             _ => {}
         }
         let pause = ms(&mut world, 800);
@@ -73,7 +76,7 @@ fn random_call(seed: u64) -> World {
 }
 
 /// Everyone in a room whom nothing has happened to knows exactly the others.
-fn assert_membership_agrees(world: &World) {
+pub(crate) fn assert_membership_agrees(world: &World) {
     let here: Vec<_> = world
         .clients
         .iter()
@@ -124,6 +127,28 @@ fn assert_sessions_account_for_every_frame(world: &World) {
 #[test]
 fn whatever_happens_rules_hold_and_nothing_remains_even_seeds() {
     for_each_seed(1000, |seed| finish_and_check(&mut random_call(2 * seed)));
+}
+
+/// The same for relays whose shards fail, at any time, one after the other, while
+/// people join, talk and leave.
+#[test]
+fn whatever_fails_rules_hold_and_nothing_remains() {
+    for_each_seed(300, |seed| {
+        let mut world = random_call(seed);
+        let shards = world.shared.shards;
+        for _ in 0..world.rng.random_range(1..6) {
+            let number = world.clients.len();
+            let room = world.rng.random_range(0..2);
+            let client = world.connect(room, Opening::Hello(hello(room, number)));
+            world.start_talking(client, FRAME);
+            let [before, after] = [300, 1000].map(|most| world.rng.random_range(0..most));
+            world.run_for(Duration::from_millis(before));
+            let shard = world.rng.random_range(0..shards);
+            world.fail_shard(shard);
+            world.run_for(Duration::from_millis(after));
+        }
+        finish_and_check(&mut world);
+    });
 }
 
 /// The other half, so that two cores can share the work.

@@ -228,30 +228,14 @@ fn member_list_longer_than_a_message_comes_in_parts() {
     assert!(world.run_until(Duration::from_secs(5), |world| {
         world.clients.iter().all(|client| client.members.len() == 599)
     }));
-    let welcome = world.clients[599].welcome.as_ref().unwrap();
-    assert!(welcome.members.len() < 500 && welcome.member_count > 500, "{}", welcome.members.len());
-}
-
-#[test]
-fn listeners_reports_reach_the_sender_on_whatever_shard() {
-    let mut world = World::new(5, 3, roomy(), path());
-    assemble(&mut world, &[6]);
-    for second in 1..=3 {
-        for client in 1..6 {
-            let lost = if client == 5 { 10 * second } else { 0 };
-            world.with_client(client, |client, _| client.report(50 * second, lost));
-        }
-        // Longer than feedback is collected, so that none is of two reports.
-        world.run_for(Duration::from_millis(1100));
-    }
-    world.run_for(Duration::from_secs(2));
-    let feedback = &world.clients[0].feedback;
-    assert_eq!(feedback.iter().map(|f| f.listeners).sum::<u32>(), 15, "{feedback:?}");
-    assert!(feedback.iter().all(|f| f.worst_loss_ppm <= 200_000));
+    let late = world.connect(0, Opening::Hello(hello(0, 600)));
     assert!(
-        feedback.iter().any(|f| f.worst_loss_ppm == 200_000 && f.mean_loss_ppm == 40_000),
-        "{feedback:?}"
+        world.run_until(Duration::from_secs(1), |world| {
+            world.clients[late].members.len() == 600
+        })
     );
+    assert_eq!(world.clients[late].welcome.as_ref().unwrap().member_count, 600);
+    assert_eq!(world.clients[late].lists, 2);
 }
 
 #[test]

@@ -8,15 +8,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
 use quinn_proto::crypto::rustls::QuicServerConfig;
-use quinn_proto::{EcnCodepoint, ServerConfig};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustls::pki_types::PrivateKeyDer;
 use wzp_relay::auth::{AuthRequest, Grant, Refusal};
 use wzp_relay::config::Limits;
 use wzp_relay::metrics::reason::{
-    AuthFailReason, DropReason, EndReason, HandshakeFailure, PerReason, Reason, SessionState,
+    AuthFailReason, DropReason, EndReason, HandshakeFailure, PerReason, Reason, ReportRefusal,
+    SessionState,
 };
 use wzp_relay::metrics::rooms::RoomCounts;
 use wzp_relay::metrics::sessions::SessionBook;
@@ -26,11 +27,12 @@ use wzp_relay::session::admission::{Admission, Population};
 use wzp_relay::shard::event::SessionEvent;
 use wzp_relay::shard::flow::FlowEvent;
 use wzp_relay::shard::mail::{Mail, Packet};
-use wzp_relay::shard::{Outgoing, Shard, Shared};
+use wzp_relay::shard::{Outgoing, Shard, Shared, Standing};
 use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::parameters;
 
 use crate::client::{Client, Opening, Origin};
+use crate::count::{Tally, during};
 
 /// How the path between every client and the relay behaves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,8 +65,20 @@ enum Occurrence {
     Mail { to: usize, mail: Mail },
     Decision { request: AuthRequest, result: Result<Grant, Refusal> },
     WakeShard(usize),
+    FailShard(usize),
     WakeClient(usize),
     Talk { client: usize, every: Duration },
+}
+
+/// What passed between the relay and one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    /// Bytes of UDP payload that came.
+    pub(crate) came: u64,
+    /// Bytes of UDP payload that went.
+    pub(crate) went: u64,
+    /// When something last came.
+    pub(crate) last: Option<Instant>,
 }
 
 pub(crate) struct World {
@@ -80,6 +94,8 @@ pub(crate) struct World {
     pub(crate) authenticator: Option<Authenticator>,
     /// What it decided in time.
     pub(crate) decisions: u64,
+    /// Whether questions to rooms' homes on other shards get lost.
+    pub(crate) loses_joins: bool,
     /// Who was not let in, as the audit log is told.
     pub(crate) refused: Vec<(SessionId, AuthFailReason)>,
     occurrences: BTreeMap<(Instant, u64), Occurrence>,
@@ -88,13 +104,23 @@ pub(crate) struct World {
     shard_wakes: Vec<Option<Instant>>,
     client_wakes: Vec<Option<Instant>>,
     next_port: u16,
+    /// Clients whose packets are lost, all of them.
+    pub(crate) cut_off: BTreeSet<usize>,
+    pub(crate) traffic: HashMap<SocketAddr, Traffic>,
+    /// What the shards asked of the allocator.
+    pub(crate) memory: Tally,
+    out: Outgoing,
     /// Flows that are open, as whoever counts in the kernel is told, with the
     /// peer's address.
     flows: BTreeMap<SessionId, SocketAddr>,
+    /// How each receiver stood, with each packet to it.
+    pub(crate) standings: HashMap<SocketAddr, Vec<Standing>>,
     /// What the relay last said of each session: counts that may only grow.
     counts: HashMap<SessionId, [u64; 4]>,
     /// Digest of every packet's time, direction and size: equal for equal runs.
     trace: DefaultHasher,
+    /// Packets that the relay has sent.
+    pub(crate) packets_sent: u64,
 }
 
 /// Ed25519, because its signatures have one length: packets of two runs with
@@ -116,23 +142,19 @@ static IDENTITY: LazyLock<Arc<QuicServerConfig>> = LazyLock::new(|| {
 impl World {
     pub(crate) fn new(seed: u64, shards: usize, limits: Limits, conditions: Conditions) -> Self {
         let now = Instant::now();
-        let mut server = ServerConfig::with_crypto(IDENTITY.clone());
-        server.transport_config(Arc::new(parameters::relay(
-            limits.idle_timeout,
-            limits.message_bytes,
-        )));
+        let server = parameters::server(IDENTITY.clone(), limits.idle_timeout);
         let (identity, _) = wzp_transport::identity::Identity::generate().unwrap();
         let shared = Shared {
             shards,
             server: Arc::new(server),
             reset_key: identity.reset_key(),
-            admission: Admission::new(&limits),
+            admission: Admission::new(&limits, now),
             rooms: Arc::new(RoomCounts::new(10_000, RoomLabel::Name)),
             sessions: Arc::new(SessionBook::new(10_000)),
             auth: Arc::default(),
             auth_stats: Arc::default(),
             hold: Duration::from_micros(seed % 4 * 1000),
-            epoch: (now, SystemTime::UNIX_EPOCH),
+            epoch: (now, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             limits: Arc::new(limits),
         };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -146,6 +168,7 @@ impl World {
             shared,
             authenticator: None,
             decisions: 0,
+            loses_joins: false,
             refused: Vec::new(),
             rng,
             occurrences: BTreeMap::new(),
@@ -154,9 +177,15 @@ impl World {
             shard_wakes: vec![None; shards],
             client_wakes: Vec::new(),
             next_port: 1024,
+            cut_off: BTreeSet::new(),
+            traffic: HashMap::new(),
+            memory: Tally::default(),
+            out: Outgoing::default(),
             flows: BTreeMap::new(),
+            standings: HashMap::new(),
             counts: HashMap::new(),
             trace: DefaultHasher::new(),
+            packets_sent: 0,
         }
     }
 
@@ -167,7 +196,12 @@ impl World {
     }
 
     /// The same from a given host.
-    pub(crate) fn connect_from(&mut self, host: [u8; 4], room: u32, opening: Opening) -> usize {
+    pub(crate) fn connect_from(
+        &mut self,
+        host: impl Into<IpAddr>,
+        room: u32,
+        opening: Opening,
+    ) -> usize {
         let number = self.clients.len();
         let address = self.fresh_port(host.into(), number);
         let seed = self.rng.random();
@@ -195,6 +229,15 @@ impl World {
         self.clients[client].address = self.fresh_port(host, client);
     }
 
+    /// From now on nothing that the relay sends arrives at a client, or all again.
+    pub(crate) fn deafen(&mut self, client: usize, deaf: bool) {
+        let address = self.clients[client].address;
+        match deaf {
+            true => self.by_address.remove(&address),
+            false => self.by_address.insert(address, client),
+        };
+    }
+
     fn fresh_port(&mut self, host: IpAddr, client: usize) -> SocketAddr {
         self.next_port += 1;
         let address = SocketAddr::new(host, self.next_port);
@@ -210,6 +253,19 @@ impl World {
     pub(crate) fn drain(&mut self, patience: Duration) {
         let deadline = self.now + patience;
         self.tell_shards(|| Mail::Drain { deadline });
+    }
+
+    /// A shard panics, between two packets or letters.
+    pub(crate) fn fail_shard(&mut self, shard: usize) {
+        self.schedule(self.now, Occurrence::FailShard(shard));
+    }
+
+    /// The shard that a client's session sits on.
+    pub(crate) fn shard_of(&self, client: usize) -> Option<usize> {
+        let name = format!("client {client}");
+        let sessions = self.shared.sessions.list().into_iter();
+        let mut participants = sessions.map(|reading| reading.participant);
+        participants.find(|participant| participant.name == name).map(|found| found.shard)
     }
 
     pub(crate) fn tell_shards(&mut self, mail: impl Fn() -> Mail) {
@@ -251,13 +307,15 @@ impl World {
             let of = |state: &SessionState| self.sum_reasons(|stats| &stats.states, *state);
             states.iter().map(of).sum()
         };
-        let states = Population {
-            sessions: count(&[Joining, Established]) as u32,
-            handshakes: count(&[Handshaking, AwaitingHello, Authenticating]) as u32,
-            closing: count(&[Closing]) as u32,
-            sources: self.population().sources,
-        };
-        assert_eq!(states, self.population());
+        let sessions = count(&[Joining, Established]) as u32;
+        let handshakes = count(&[Handshaking, AwaitingHello, Authenticating]) as u32;
+        let closing = count(&[Closing]) as u32;
+        let population = self.population();
+        assert_eq!(closing, population.closing);
+        // Who makes way counts for nothing, until its shard hears of it.
+        let counted = population.sessions + population.handshakes;
+        assert_eq!(sessions + handshakes, counted + population.making_way);
+        assert!(sessions >= population.sessions && handshakes >= population.handshakes);
         let there: usize = self.shards.iter().map(Shard::connections).sum();
         assert_eq!(count(SessionState::ALL), there as u64);
     }
@@ -287,7 +345,8 @@ impl World {
 
     /// Everything that happens at this instant, then everyone's answer to it.
     fn turn(&mut self) {
-        let mut out = Outgoing::default();
+        let mut out = std::mem::take(&mut self.out);
+        let mut memory = self.memory;
         let mut shards = BTreeSet::new();
         let mut clients = BTreeSet::new();
         while let Some(entry) = self.occurrences.first_entry()
@@ -296,9 +355,14 @@ impl World {
             match entry.remove() {
                 Occurrence::AtRelay { from, ecn, bytes } => {
                     let shard = self.steer(&bytes);
-                    let data = BytesMut::from(&bytes[..]);
-                    let packet = Packet { remote: from, local_ip: None, ecn, data };
-                    self.shards[shard].handle_packet(self.now, packet, &mut out);
+                    let traffic = self.traffic.entry(from).or_default();
+                    traffic.came += bytes.len() as u64;
+                    traffic.last = Some(self.now);
+                    during(&mut memory, || {
+                        let data = BytesMut::from(&bytes[..]);
+                        let packet = Packet { remote: from, local_ip: None, ecn, data };
+                        self.shards[shard].handle_packet(self.now, packet, &mut out);
+                    });
                     shards.insert(shard);
                 }
                 Occurrence::AtClient { to, ecn, bytes } => {
@@ -309,7 +373,9 @@ impl World {
                     }
                 }
                 Occurrence::Mail { to, mail } => {
-                    self.shards[to].handle_mail(self.now, mail, &mut out);
+                    during(&mut memory, || {
+                        self.shards[to].handle_mail(self.now, mail, &mut out);
+                    });
                     shards.insert(to);
                 }
                 Occurrence::Decision { request, result } => {
@@ -322,7 +388,12 @@ impl World {
                 }
                 Occurrence::WakeShard(shard) => {
                     self.shard_wakes[shard] = None;
-                    self.shards[shard].handle_timeouts(self.now);
+                    during(&mut memory, || self.shards[shard].handle_timeouts(self.now));
+                    shards.insert(shard);
+                }
+                Occurrence::FailShard(shard) => {
+                    let seed = self.rng.random();
+                    self.shards[shard].begin_again(seed, self.now, &mut out);
                     shards.insert(shard);
                 }
                 Occurrence::WakeClient(client) => {
@@ -340,18 +411,25 @@ impl World {
             }
         }
         for shard in shards {
-            self.flush_shard(shard, &mut out);
+            during(&mut memory, || self.shards[shard].flush(self.now, &mut out));
+            self.spread(shard, &mut out);
         }
+        self.memory = memory;
+        self.out = out;
         for client in clients {
             self.drive_client(client);
         }
     }
 
-    fn flush_shard(&mut self, index: usize, out: &mut Outgoing) {
-        self.shards[index].flush(self.now, out);
+    /// Passes on what a shard has to say at the end of its turn.
+    fn spread(&mut self, index: usize, out: &mut Outgoing) {
+        self.packets_sent += out.packets().len() as u64;
         for packet in out.packets() {
             let (to, ecn) = (packet.destination, packet.ecn);
-            self.transport(false, packet.bytes.len(), |_| Occurrence::AtClient {
+            self.traffic.entry(to).or_default().went += packet.bytes.len() as u64;
+            self.standings.entry(to).or_default().push(packet.standing);
+            let client = self.by_address.get(&to).copied();
+            self.transport(false, client, packet.bytes.len(), |_| Occurrence::AtClient {
                 to,
                 ecn,
                 bytes: packet.bytes.clone(),
@@ -385,6 +463,9 @@ impl World {
         }
         let mail: Vec<_> = self.shards[index].take_mail().collect();
         for (to, mail) in mail {
+            if self.loses_joins && matches!(mail, Mail::Join(_)) {
+                continue;
+            }
             self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
         }
         if let Some(at) = self.shards[index].next_timeout()
@@ -406,8 +487,11 @@ impl World {
             self.client_wakes[number] = Some(at);
             self.schedule(at.max(self.now), Occurrence::WakeClient(number));
         }
+        if self.cut_off.contains(&number) {
+            return;
+        }
         for (ecn, bytes) in packets {
-            self.transport(true, bytes.len(), |_| Occurrence::AtRelay {
+            self.transport(true, Some(number), bytes.len(), |_| Occurrence::AtRelay {
                 from,
                 ecn,
                 bytes: bytes.clone(),
@@ -416,10 +500,17 @@ impl World {
     }
 
     /// Passes a packet through the network: lost, late, twice, or as it should.
-    fn transport(&mut self, to_relay: bool, size: usize, arrive: impl Fn(&mut Self) -> Occurrence) {
+    fn transport(
+        &mut self,
+        to_relay: bool,
+        client: Option<usize>,
+        size: usize,
+        arrive: impl Fn(&mut Self) -> Occurrence,
+    ) {
         let since_start = self.now.duration_since(self.start);
         (since_start, to_relay, size).hash(&mut self.trace);
-        let copies = if self.rng.random_bool(self.conditions.loss) {
+        let path_loss = client.and_then(|client| self.clients[client].path_loss);
+        let copies = if self.rng.random_bool(path_loss.unwrap_or(self.conditions.loss)) {
             0
         } else {
             1 + usize::from(self.rng.random_bool(self.conditions.duplication))
@@ -474,6 +565,10 @@ impl World {
         self.sum(|stats| of(stats)[reason].get())
     }
 
+    pub(crate) fn refused_reports(&self, reason: ReportRefusal) -> u64 {
+        self.sum_reasons(|stats| &stats.reports_refused, reason)
+    }
+
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         self.sum_reasons(|stats| &stats.packets_dropped, reason)
     }
@@ -484,8 +579,7 @@ impl World {
 
     /// After everyone has left nothing may remain, and the books must balance.
     pub(crate) fn assert_nothing_left(&self) {
-        let nobody = Population { sessions: 0, handshakes: 0, closing: 0, sources: 0 };
-        assert_eq!(self.population(), nobody);
+        assert_eq!(self.population(), Population::default());
         assert_eq!(self.sum(|stats| stats.rooms.get()), 0, "rooms");
         assert!(self.flows.is_empty(), "flows: {:?}", self.flows);
         assert_eq!(self.shards.iter().map(Shard::connections).sum::<usize>(), 0);

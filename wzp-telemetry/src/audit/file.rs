@@ -1,6 +1,6 @@
 //! The audit file: the end of its chain, and appending to it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -9,9 +9,14 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
+use wzp_untrusted::file;
 
 use super::AuditError;
 use super::record::{self, Entry, Link};
+use crate::probe;
+
+/// What comes behind the name of the file, before the time, where a line was cut short.
+const TORN: &str = ".torn-";
 
 /// An audit log that is this process's alone, and the end of its chain.
 #[derive(Debug)]
@@ -25,18 +30,32 @@ impl AuditFile {
     /// Opens it, with its folder where there is none, and finds the last record.
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
         let refused = |error| AuditError::Open { path: path.to_owned(), error };
-        fs::create_dir_all(folder(path)).map_err(refused)?;
+        fs::create_dir_all(probe::parent(path)).map_err(refused)?;
         let file = open(path)?;
         let whole = move_torn_aside(path, &file).map_err(refused)?;
-        let last = match last_line(&file, whole).map_err(refused)? {
-            None => record::origin(),
-            Some(line) => {
-                let broken = |why| AuditError::Broken { path: path.to_owned(), why };
-                let place = record::check(&line).map_err(broken)?;
-                Link { sequence: place.sequence, hash: place.hash }
-            }
-        };
+        let last = last_link(path, &file, whole)?;
         Ok(Self { path: path.to_owned(), file, last })
+    }
+
+    /// Whether it could be opened at this moment. Makes and changes nothing.
+    pub(super) fn check(path: &Path) -> Result<(), AuditError> {
+        let refused = |error| AuditError::Open { path: path.to_owned(), error };
+        is_regular(path)?;
+        let file = match options().open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return probe::file(path).map_err(refused);
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        take(&file, path)?;
+        sync_folder(path).map_err(refused)?;
+        let size = file.metadata().map_err(refused)?.len();
+        let (torn, whole) = last_bytes(&file, size).map_err(refused)?;
+        if !torn.is_empty() {
+            probe::folder(probe::parent(path)).map_err(refused)?;
+        }
+        last_link(path, &file, whole).map(drop)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -107,22 +126,54 @@ impl Drop for AuditFile {
     }
 }
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// To read and to append, if it is there.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(0o600);
+    options
 }
 
 fn open(path: &Path) -> Result<File, AuditError> {
     let refused = |error| AuditError::Open { path: path.to_owned(), error };
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
-    let file = options.open(path).map_err(refused)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => AuditError::Taken { path: path.to_owned() },
-        other => refused(other.into()),
-    })?;
-    // A new name in a folder is on the disk only when the folder is.
-    File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(refused)?;
+    is_regular(path)?;
+    let file = file::open(path, options().create(true)).map_err(refused)?;
+    take(&file, path)?;
+    sync_folder(path).map_err(refused)?;
     Ok(file)
+}
+
+fn is_regular(path: &Path) -> Result<(), AuditError> {
+    let found = fs::metadata(path).ok();
+    let what = found.and_then(|found| file::irregular(found.file_type()));
+    what.map_or(Ok(()), |what| Err(AuditError::NotAFile { path: path.to_owned(), what }))
+}
+
+fn take(file: &File, path: &Path) -> Result<(), AuditError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => AuditError::Taken { path: path.to_owned() },
+        other => AuditError::Open { path: path.to_owned(), error: other.into() },
+    })
+}
+
+/// A new name in a folder is on the disk only when the folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(probe::parent(path)).and_then(|folder| folder.sync_all())
+}
+
+/// Whether a log at `log` makes files of that name in its folder: lines that were cut short.
+pub(super) fn is_own(log: &Path, name: &OsStr) -> bool {
+    let own = log.file_name().map(OsStr::as_encoded_bytes);
+    own.and_then(|own| name.as_encoded_bytes().strip_prefix(own))
+        .is_some_and(|rest| rest.starts_with(TORN.as_bytes()))
+}
+
+/// The last of the records in the first `size` bytes.
+fn last_link(path: &Path, file: &File, size: u64) -> Result<Link, AuditError> {
+    let refused = |error| AuditError::Open { path: path.to_owned(), error };
+    let Some(line) = last_line(file, size).map_err(refused)? else { return Ok(record::origin()) };
+    let broken = |why| AuditError::Broken { path: path.to_owned(), why };
+    let place = record::check(&line).map_err(broken)?;
+    Ok(Link { sequence: place.sequence, hash: place.hash })
 }
 
 /// Moves a last line that has no end to `PATH.torn-TIME`, and gives the length
@@ -135,7 +186,7 @@ fn move_torn_aside(path: &Path, file: &File) -> io::Result<u64> {
     }
     let stamp = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let mut aside = OsString::from(path);
-    aside.push(format!(".torn-{}", stamp.replace(['-', ':'], "")));
+    aside.push(format!("{TORN}{}", stamp.replace(['-', ':'], "")));
     let mut options = OpenOptions::new();
     let mut copy = options.write(true).create_new(true).mode(0o600).open(&aside)?;
     copy.write_all(&torn)?;
@@ -162,7 +213,8 @@ fn last_bytes(file: &File, size: u64) -> io::Result<(Vec<u8>, u64)> {
     let mut from = size;
     let mut tail = Vec::new();
     while from > 0 {
-        let length = from.min(BLOCK);
+        // Twice as much each time, so that what was read is not moved too often.
+        let length = from.min(BLOCK.max(tail.len() as u64));
         from -= length;
         let mut block = vec![0; length as usize];
         file.read_exact_at(&mut block, from)?;
@@ -174,6 +226,9 @@ fn last_bytes(file: &File, size: u64) -> io::Result<(Vec<u8>, u64)> {
         }
         block.append(&mut tail);
         tail = block;
+        if tail.len() as u64 > record::MOST_BYTES {
+            return Err(io::Error::other("its last line is longer than any record is"));
+        }
     }
     Ok((tail, 0))
 }

@@ -12,6 +12,7 @@ mod user;
 mod verify;
 mod writer;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,8 +69,22 @@ pub enum AuditError {
         /// The system's reason.
         error: io::Error,
     },
+    /// `audit.file` is a folder, a device or a pipe.
+    #[error(
+        "the audit log {} is {what} and not a regular file; name another audit.file, or leave it out to \
+         have it in the state directory", path.display()
+    )]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// Another process writes to the same file.
-    #[error("another process writes to the audit log {}", path.display())]
+    #[error(
+        "another process writes to the audit log {}; give each program an audit.file of its own",
+        path.display()
+    )]
     Taken {
         /// The file.
         path: PathBuf,
@@ -136,6 +151,17 @@ impl Audit {
             ended: Mutex::new(ended),
         };
         Ok(Self { shared: Some(Arc::new(shared)) })
+    }
+
+    /// Whether [`Self::start`] could start it at this moment. Makes and changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be had, or its last record is not sound.
+    pub fn check(settings: &settings::Audit, default: &Path) -> Result<(), AuditError> {
+        if !settings.enabled {
+            return Ok(());
+        }
+        AuditFile::check(settings.file.as_deref().unwrap_or(default))
     }
 
     /// Writes a record and waits until it is on the disk, at most five seconds.
@@ -216,6 +242,11 @@ impl Drop for Shared {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(PATIENCE);
     }
+}
+
+/// Whether an audit log at `log` makes files of that name in its folder.
+pub fn is_own(log: &Path, name: &OsStr) -> bool {
+    file::is_own(log, name)
 }
 
 fn mask(settings: &settings::Audit) -> u32 {

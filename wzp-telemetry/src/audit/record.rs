@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use wzp_untrusted::json;
 
 use super::User;
 use crate::settings::AuditEvent;
@@ -43,6 +44,10 @@ pub(super) fn origin() -> Link {
     Link { sequence: 0, hash: "0".repeat(64) }
 }
 
+/// Longer than any record, in bytes: a reload's has all keys that were changed, of a
+/// configuration of a megabyte at most.
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+
 const BEFORE_HASH: &[u8] = br#","hash":""#;
 const AFTER_HASH: &[u8] = br#""}"#;
 
@@ -65,7 +70,7 @@ impl Entry {
         let timestamp = humantime::format_rfc3339_micros(at).to_string();
         let told = Told { timestamp, event, user: user.to_string(), result, details };
         // Strings and values always have a JSON form.
-        let mut told = serde_json::to_string(&told).unwrap_or_default();
+        let mut told = json::to_string(&told).unwrap_or_default();
         told.pop();
         Self { told }
     }
@@ -76,7 +81,7 @@ impl Entry {
 
     /// The line, with its end, and what the next one continues.
     pub(super) fn after(&self, last: &Link) -> (String, Link) {
-        let sequence = last.sequence + 1;
+        let sequence = last.sequence.saturating_add(1);
         let told = &self.told;
         let mut line = format!(r#"{told},"sequence":{sequence},"previous":"{}""#, last.hash);
         let hash = hash(line.as_bytes());

@@ -1,7 +1,10 @@
 //! On whose behalf something happened.
 
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 use std::sync::LazyLock;
+
+use wzp_untrusted::file;
 
 /// On whose behalf something happened, as the field `user` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Display for User {
 }
 
 fn name(uid: u32) -> Option<String> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let users = file::read_text(Path::new("/etc/passwd"), file::SETTINGS_BYTES).ok()?;
     let entry = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut own = entry.filter(|entry| entry.get(2).is_some_and(|id| id.parse() == Ok(uid)));
     own.next()?.first().map(|name| (*name).to_owned())

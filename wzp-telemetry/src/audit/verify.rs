@@ -1,8 +1,10 @@
 //! Checking an audit log from its first line to its last, over all of its files.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use wzp_untrusted::file;
 
 use super::record::{self, Place};
 
@@ -73,10 +75,12 @@ pub fn verify_in_order(paths: &[PathBuf]) -> Result<Vec<Verified>, VerifyError> 
 /// Checks a file that begins after `before`, and leaves there where it ends.
 fn read(path: &Path, before: &mut Option<Place>) -> Result<Verified, VerifyError> {
     let unreadable = |error| VerifyError::Read { path: path.to_owned(), error };
-    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut file =
+        BufReader::new(file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?);
     let mut found = Verified::default();
     let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+    while (&mut file).take(record::MOST_BYTES).read_until(b'\n', &mut line).map_err(unreadable)? > 0
+    {
         let number = found.records + 1;
         let tampered = |why| VerifyError::Tampered { path: path.to_owned(), line: number, why };
         let place = check(&line, before.as_ref(), number == 1).map_err(tampered)?;
@@ -112,9 +116,10 @@ fn check(line: &[u8], before: Option<&Place>, is_first: bool) -> Result<Place, S
         Some(before) if before.hash != place.previous => {
             Err("it does not continue the line before: a record was deleted, added or moved".into())
         }
-        Some(before) if before.sequence + 1 != place.sequence => {
-            Err(format!("its sequence is {}, not {}", place.sequence, before.sequence + 1))
-        }
+        Some(before) if before.sequence.checked_add(1) != Some(place.sequence) => Err(format!(
+            "its sequence is {}, that of the line before {}",
+            place.sequence, before.sequence
+        )),
         None if place.sequence == 1 && place.previous != record::origin().hash => {
             Err("it is number 1 and yet continues another record".into())
         }

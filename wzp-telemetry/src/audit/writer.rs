@@ -13,6 +13,7 @@ use tracing::{error, info};
 use super::file::AuditFile;
 use super::record::{Entry, Outcome};
 use super::{AuditCounts, AuditError, User};
+use crate::panics::attempt;
 use crate::settings::AuditEvent;
 
 /// Most bytes of records that wait for the disk: some ten thousand records.
@@ -110,7 +111,12 @@ pub(super) fn start(file: AuditFile, pause: Duration) -> Result<(Queue, Receiver
     thread::Builder::new()
         .name("audit".into())
         .spawn(move || {
-            writer.run(&given);
+            while !attempt(|| writer.run(&given)) {
+                writer.state.errors.fetch_add(1, Ordering::Relaxed);
+                writer.state.failing.store(true, Ordering::Relaxed);
+                // What waits is tried again, and may well fail again.
+                thread::sleep(RETRY);
+            }
             drop(writer);
             let _ = end.send(());
         })

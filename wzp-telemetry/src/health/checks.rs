@@ -1,42 +1,19 @@
 //! Checks that every program can make of its machine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytesize::ByteSize;
 use procfs::process::Process;
 use procfs::{Current, Meminfo};
-use rustix::fs::{Access, access, statvfs};
 
 use super::{Check, Consequence};
-
-/// With less free space than this, what a program keeps is soon lost.
-const LEAST_FREE: u64 = 32 * 1024 * 1024;
 
 /// From this share of a limit on, an operator should know.
 const NEARLY: f64 = 0.9;
 
 /// Where the kernel shows control groups, version 2.
 const CGROUPS: &str = "/sys/fs/cgroup";
-
-/// `storage`: whether these folders can be written to.
-pub fn storage(folders: &[PathBuf]) -> Check {
-    let problem = folders.iter().find_map(|folder| problem_of(folder));
-    match problem {
-        None => Check::ok("storage"),
-        Some(problem) => Check::failed("storage", Consequence::Degraded, problem),
-    }
-}
-
-fn problem_of(folder: &Path) -> Option<String> {
-    let place = folder.display();
-    if let Err(error) = access(folder, Access::WRITE_OK) {
-        return Some(format!("cannot write to {place}: {error}"));
-    }
-    let space = statvfs(folder).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    (free < LEAST_FREE).then(|| format!("{} free in {place}", ByteSize(free).display().iec()))
-}
 
 /// `memory`: whether the process is about to use all that it may have: the
 /// limit of its control groups, or what the machine has.
@@ -76,17 +53,6 @@ fn cgroup_limit(root: &Path, groups: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn storage_names_the_folder_that_cannot_be_written_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let good = folder.path().to_owned();
-        assert_eq!(storage(std::slice::from_ref(&good)), Check::ok("storage"));
-        let check = storage(&[good, "/nonexistent/state".into()]);
-        let (consequence, reason) = check.problem.unwrap();
-        assert_eq!(consequence, Consequence::Degraded);
-        assert!(reason.contains("/nonexistent/state"), "{reason}");
-    }
 
     #[test]
     fn memory_is_judged_by_the_least_limit_on_the_way_up() {

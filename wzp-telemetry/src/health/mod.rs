@@ -6,13 +6,15 @@
 //! on another service: its failure must not restart or empty all that use it.
 
 mod checks;
+mod storage;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use checks::{memory, storage};
+pub use checks::memory;
+pub use storage::Storage;
 
 /// Who can tell how a program is.
 pub trait Health: Send + Sync + 'static {

@@ -1,14 +1,19 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bcrypt::HashParts;
+use rustls::crypto::aws_lc_rs;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
+
+use super::logins::Logins;
 
 /// Most credentials that are remembered as right. Programs that scrape are
 /// few; who has more users pays with bcrypt now and then.
@@ -18,11 +23,21 @@ const REMEMBERED: usize = 256;
 #[derive(Debug)]
 pub(super) struct Users {
     hashes: BTreeMap<String, String>,
+    /// Makes what is remembered of no use elsewhere.
+    salt: [u8; 32],
     /// Digests of credentials that were right: bcrypt is slow on purpose, and
-    /// a scrape comes every few seconds.
+    /// a scrape comes every few seconds. Whoever has them waits for nobody.
     right: Mutex<HashSet<[u8; 32]>>,
-    /// Held while bcrypt works: strangers get one core of it at most.
-    turn: tokio::sync::Mutex<()>,
+}
+
+/// Whether somebody is a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    Admitted,
+    /// No user, an unknown one, or the wrong password.
+    Refused,
+    /// Its address has tried too often. It may again after this time.
+    TooOften(Duration),
 }
 
 impl Users {
@@ -33,9 +48,7 @@ impl Users {
     pub(super) fn new(hashes: BTreeMap<String, String>) -> Result<Self, String> {
         match hashes.iter().find(|(_, hash)| HashParts::from_str(hash).is_err()) {
             Some((user, _)) => Err(user.clone()),
-            None => {
-                Ok(Self { hashes, right: Mutex::default(), turn: tokio::sync::Mutex::default() })
-            }
+            None => Ok(Self { hashes, salt: salt(), right: Mutex::default() }),
         }
     }
 
@@ -43,46 +56,67 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// Whether the value of an Authorization header is of a user. Without
-    /// users everybody is one. An unknown name takes as long as a wrong password.
-    pub(super) async fn admit(&self, authorization: Option<&str>) -> bool {
+    /// Whether the value of an Authorization header that came from `address` is of a
+    /// user. Without users everybody is one. An unknown name takes as long as a wrong
+    /// password.
+    pub(super) async fn admit(
+        &self,
+        authorization: Option<&str>,
+        address: IpAddr,
+        logins: &Logins,
+    ) -> Login {
         // Any user's hash does for a stranger.
-        let Some((_, any)) = self.hashes.first_key_value() else { return true };
-        let Some((name, password)) = authorization.and_then(credentials) else { return false };
+        let Some((_, any)) = self.hashes.first_key_value() else { return Login::Admitted };
+        let Some((name, password)) = authorization.and_then(credentials) else {
+            return Login::Refused;
+        };
         let own = self.hashes.get(&name);
         let hash = own.unwrap_or(any).clone();
-        let digest = digest(&name, &password, &hash);
+        let digest = self.digest(&name, &password, &hash);
         if self.right().contains(&digest) {
-            return true;
+            return Login::Admitted;
         }
-        let turn = self.turn.lock().await;
-        let verified = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-        let verified = verified.await.unwrap_or(false);
-        drop(turn);
-        let admitted = verified && own.is_some();
-        if admitted {
-            let mut right = self.right();
-            if right.len() >= REMEMBERED {
-                right.clear();
-            }
-            right.insert(digest);
+        let turn = match logins.turn(address).await {
+            Ok(turn) => turn,
+            Err(wait) => return Login::TooOften(wait),
+        };
+        // The next one's turn comes when bcrypt is done, not when the client is gone.
+        let verified = spawn_blocking(move || {
+            let _turn = turn;
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        });
+        if !verified.await.unwrap_or(false) || own.is_none() {
+            return Login::Refused;
         }
-        admitted
+        let mut right = self.right();
+        if right.len() >= REMEMBERED {
+            right.clear();
+        }
+        right.insert(digest);
+        Login::Admitted
     }
 
-    fn right(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+    fn right(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
         self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lengths first, so that no other name and password give the same.
+    fn digest(&self, name: &str, password: &str, hash: &str) -> [u8; 32] {
+        let mut digest = Sha256::new_with_prefix(self.salt);
+        for part in [name, password, hash] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
     }
 }
 
-/// Lengths first, so that no other name and password give the same.
-fn digest(name: &str, password: &str, hash: &str) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for part in [name, password, hash] {
-        digest.update(part.len().to_be_bytes());
-        digest.update(part);
-    }
-    digest.finalize().into()
+/// All zeros should the system have no random numbers, which only makes what is
+/// remembered a plain digest.
+fn salt() -> [u8; 32] {
+    let mut salt = [0; 32];
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut salt);
+    salt
 }
 
 fn credentials(authorization: &str) -> Option<(String, String)> {
@@ -97,7 +131,11 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// The cheapest bcrypt.
     const COST: u32 = 4;
@@ -114,7 +152,6 @@ mod tests {
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
         let cases = [
             (Some(basic("anna:a:b")), true),
-            (Some(basic("anna:a:b")), true),
             (Some(basic("boris:secret").replace("Basic", "bAsIc")), true),
             (Some(basic("anna:secret")), false),
             // The hash that strangers are measured by is anna's.
@@ -126,15 +163,37 @@ mod tests {
             (Some("Basic".into()), false),
             (None, false),
         ];
+        let logins = Logins::new(100);
         for (header, admitted) in cases {
-            assert_eq!(users.admit(header.as_deref()).await, admitted, "{header:?}");
+            let expected = if admitted { Login::Admitted } else { Login::Refused };
+            let login = users.admit(header.as_deref(), HERE, &logins).await;
+            assert_eq!(login, expected, "{header:?}");
         }
         assert_eq!(users.right().len(), 2, "only what was right is remembered");
     }
 
     #[tokio::test]
+    async fn who_guesses_has_to_wait_and_a_known_password_does_not() {
+        let (users, logins) = (users(), Logins::new(2));
+        let admit = async |name_and_password, address: [u8; 4]| {
+            let header = format!("Basic {}", STANDARD.encode(name_and_password));
+            users.admit(Some(&header), address.into(), &logins).await
+        };
+        assert_eq!(admit("boris:secret", [10, 0, 0, 1]).await, Login::Admitted);
+        assert_eq!(admit("boris:guess", [10, 0, 0, 1]).await, Login::Refused);
+        for name_and_password in ["boris:guess", "anna:a:b"] {
+            let login = admit(name_and_password, [10, 0, 0, 1]).await;
+            let Login::TooOften(wait) = login else { panic!("{login:?}") };
+            assert!(wait <= Duration::from_secs(30), "{wait:?}");
+        }
+        assert_eq!(admit("boris:secret", [10, 0, 0, 1]).await, Login::Admitted);
+        assert_eq!(admit("anna:a:b", [10, 0, 0, 2]).await, Login::Admitted);
+    }
+
+    #[tokio::test]
     async fn without_users_everybody_is_admitted() {
-        assert!(Users::new(BTreeMap::new()).unwrap().admit(None).await);
+        let nobody = Users::new(BTreeMap::new()).unwrap();
+        assert_eq!(nobody.admit(None, HERE, &Logins::new(1)).await, Login::Admitted);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use wzp_untrusted::text;
+
 use super::site::Program;
 use crate::health::Report;
 
@@ -64,7 +66,7 @@ struct Text<'a>(&'a str);
 
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|character| match character {
+        text::lines(self.0).to_string().chars().try_for_each(|character| match character {
             '<' => out.write_str("&lt;"),
             '&' => out.write_str("&amp;"),
             '"' => out.write_str("&quot;"),
@@ -88,7 +90,7 @@ mod tests {
             peers: 0,
             checks: vec![
                 Check::ok("network"),
-                Check::failed("storage", Consequence::NotReady, "<script>&\""),
+                Check::failed("storage", Consequence::NotReady, "<script>&\"\u{202e}"),
             ],
         };
         let program = Program { name: "wzp-test", version: "1.2.3" };
@@ -98,7 +100,7 @@ mod tests {
             "<dd>degraded",
             "<dd>1h 1m 1s",
             "<li>network: ok",
-            "storage: &lt;script>&amp;&quot;",
+            "storage: &lt;script>&amp;&quot;\\u{202e}",
             "href=\"/m?format=openmetrics\"",
             "href=\"/ready\"",
         ] {

@@ -2,8 +2,11 @@
 
 mod basic;
 mod bind;
-mod compress;
+pub(crate) mod compress;
 mod front;
+mod logins;
+mod pace;
+mod places;
 mod serve;
 mod site;
 #[cfg(test)]
@@ -13,7 +16,8 @@ pub(crate) mod traffic;
 mod web_config;
 
 pub use bind::{ListenError, Purpose, bind, without_ipv6};
-pub use serve::serve;
+pub use places::{Lost, Place, Places, Share};
+pub use serve::Listening;
 pub use site::{Program, Site};
-pub use traffic::Traffic;
+pub use traffic::{Abort, Open, Traffic};
 pub use web_config::{WebConfig, WebConfigError};

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use hyper::{StatusCode, Uri};
 use tracing::warn;
+use wzp_untrusted::json;
 
-use super::front;
 use super::traffic::Refusal;
+use super::{compress, front};
 use crate::flight::SingleFlight;
 use crate::health::{Health, Report};
 use crate::metrics::{Format, Scrapes};
@@ -44,6 +45,8 @@ pub(super) struct Page {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Bytes,
+    /// Header fields that others do not have.
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 const JSON: &str = "application/json";
@@ -56,7 +59,17 @@ impl Page {
         content_type: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        Self { status, content_type, body: body.into() }
+        Self { status, content_type, body: body.into(), fields: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// With a body that is gzip.
+    pub(super) fn compressed(self, body: Bytes) -> Self {
+        Self { body, ..self }.with(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
     }
 }
 
@@ -105,7 +118,7 @@ impl Site {
             Some(metrics) if path == metrics.path => metrics.page(uri, headers).await,
             _ if path == self.health_path => {
                 let report = self.report().await?;
-                let body = serde_json::to_string(&report.body(self.program.version));
+                let body = json::to_string(&report.body(self.program.version));
                 // Numbers and text always become JSON.
                 let body = body.map_err(|error| failed(&error.to_string()))?;
                 Ok(Page::new(status(report.is_live()), JSON, format!("{body}\n")))
@@ -113,7 +126,9 @@ impl Site {
             _ if path == "/ready" => {
                 let report = self.report().await?;
                 let status = status(report.not_ready().is_none());
-                Ok(Page::new(status, JSON, format!("{}\n", report.readiness())))
+                let body = json::to_string(&report.readiness());
+                let body = body.map_err(|error| failed(&error.to_string()))?;
+                Ok(Page::new(status, JSON, format!("{body}\n")))
             }
             _ if path == "/" => {
                 let (report, metrics) = (self.report().await?, self.metrics_path());
@@ -152,9 +167,11 @@ impl MetricsPage {
                 Format::accepted(accept, self.format)
             }
         };
-        let body = self.scrapes.body(format).await;
+        let compressed = compress::is_taken(headers);
+        let body = self.scrapes.body(format, compressed).await;
         let body = body.map_err(|error| failed(&format!("metrics could not be read: {error}")))?;
-        Ok(Page::new(StatusCode::OK, format.content_type(), body))
+        let page = Page::new(StatusCode::OK, format.content_type(), Bytes::new());
+        Ok(if compressed { page.compressed(body) } else { Page { body, ..page } })
     }
 }
 

@@ -1,15 +1,15 @@
 //! A listener with made-up pages, and a client, for the tests.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 use super::bind::{Purpose, bind};
-use super::serve::{LIMITS, Limits, Listening};
+use super::serve::{Limits, Listening};
 use super::site::{Program, Site};
 use super::traffic::Traffic;
 use super::web_config::WebConfig;
@@ -61,6 +61,11 @@ impl Health for Stage {
     }
 }
 
+/// The ordinary ones.
+pub(super) fn limits() -> Limits {
+    Limits::of_metrics(&settings::Metrics::default())
+}
+
 /// A running listener.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -70,7 +75,7 @@ pub(super) struct Server {
 impl Server {
     /// Metrics and health, within the ordinary limits.
     pub(super) async fn start() -> Self {
-        Self::within(LIMITS, None).await
+        Self::within(limits(), None).await
     }
 
     pub(super) async fn within(limits: Limits, web_config: Option<WebConfig>) -> Self {
@@ -80,7 +85,7 @@ impl Server {
         let scrapes = Scrapes::new(registry, Handle::current(), traffic.clone()).unwrap();
         let settings = settings::Metrics::default();
         let site = Site::with_metrics(&settings, PROGRAM, program.clone(), Arc::new(scrapes));
-        Self::of(program, Listening { site, traffic, web_config, limits }).await
+        Self::of(program, Listening::new(site, traffic, web_config, limits)).await
     }
 
     /// Health alone, at this path.
@@ -88,15 +93,14 @@ impl Server {
         let program = Arc::new(Stage::default());
         let settings = settings::Health { path: path.into(), ..settings::Health::default() };
         let site = Site::health_only(&settings, PROGRAM, program.clone());
-        let (traffic, web_config) = (Arc::default(), None);
-        Self::of(program, Listening { site, traffic, web_config, limits: LIMITS }).await
+        Self::of(program, Listening::for_health(&settings, site, Arc::default())).await
     }
 
     async fn of(program: Arc<Stage>, listening: Listening) -> Self {
         let purpose = Purpose { serves: "tests", chosen_with: "nothing" };
         let listener = bind("127.0.0.1:0".parse().unwrap(), purpose).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Arc::new(listening).run(listener));
+        tokio::spawn(listening.serve(listener));
         Self { address, program }
     }
 
@@ -106,8 +110,20 @@ impl Server {
 
     /// One request on a connection of its own.
     pub(super) async fn ask(&self, method: Method, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        ask(stream, method, path, fields).await
+        ask(self.connect().await, method, path, fields).await
+    }
+
+    /// A connection from where the server is.
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A connection from 127.x.x.x, the host's own in a network of 16 million.
+    pub(super) async fn connect_from(&self, host: u32) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        let address = Ipv4Addr::from_bits(0x7f00_0000 + host);
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 }
 
@@ -127,6 +143,11 @@ impl Answer {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.into_iter().find_map(|(n, value)| n.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    /// How many connections were ended for this reason, in the text format.
+    pub(super) fn aborted(&self, reason: &str) -> f64 {
+        self.value(&format!("wzp_http_aborted_connections_total{{reason=\"{reason}\"}}"))
     }
 
     /// The value of a series in the text format.

@@ -1,15 +1,16 @@
 //! `tls_server_config` of a web.config.yml.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{Error, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
+use wzp_pem::PemError;
+use wzp_untrusted::file;
 
 /// The keys that are known here; the exporter toolkit has a few more.
 #[derive(Debug, Deserialize)]
@@ -57,7 +58,8 @@ impl Section {
     }
 
     /// # Errors
-    /// A sentence about the first file or key that cannot be used.
+    /// A sentence about the first file or key that cannot be used; nothing of a file's
+    /// content is in it.
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
@@ -67,6 +69,7 @@ impl Section {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .map_err(|error| format!("min_version: {error}"))?;
+        let keys = provider.key_provider;
         let builder = match (self.client_auth_type, &self.client_ca_file) {
             (ClientAuth::NoClientCert, None) => builder.with_no_client_auth(),
             (ClientAuth::NoClientCert, Some(_)) => {
@@ -93,30 +96,50 @@ impl Section {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key_file)
-            .map_err(|error| format!("key_file {}: {error}", self.key_file.display()))?;
-        let mut config = builder
-            .with_single_cert(certificates("cert_file", &self.cert_file)?, key)
-            .map_err(|error| format!("{}: {error}", self.cert_file.display()))?;
+        let key = read("key_file", &self.key_file, wzp_pem::private_key)?;
+        if keys.load_private_key(key.clone_key()).is_err() {
+            return Err(format!(
+                "key_file {} holds a private key that is damaged, or of another kind than RSA, \
+                 P-256, P-384, P-521 and Ed25519",
+                self.key_file.display()
+            ));
+        }
+        let certificates = read("cert_file", &self.cert_file, wzp_pem::certificates)?;
+        let mut config =
+            builder.with_single_cert(certificates, key).map_err(|error| match error {
+                Error::InconsistentKeys(_) => format!(
+                    "cert_file {} and key_file {} do not belong together",
+                    self.cert_file.display(),
+                    self.key_file.display()
+                ),
+                _ => unusable("cert_file", &self.cert_file),
+            })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
 
 fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    const KEY: &str = "client_ca_file";
     let mut store = RootCertStore::empty();
-    for certificate in certificates("client_ca_file", file)? {
-        store.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+    for certificate in read(KEY, file, wzp_pem::certificates)? {
+        store.add(certificate).map_err(|_| unusable(KEY, file))?;
     }
     Ok(store)
 }
 
-fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |error| format!("{key} {}: {error}", file.display());
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(problem)?;
-    match certificates.is_empty() {
-        true => Err(format!("{key} {}: there is no certificate in it", file.display())),
-        false => Ok(certificates),
-    }
+fn unusable(key: &str, file: &Path) -> String {
+    format!("{key} {} holds a certificate that is damaged, or not X.509 version 3", file.display())
+}
+
+/// What the PEM file that a key names holds.
+fn read<T>(
+    key: &str,
+    path: &Path,
+    read: impl FnOnce(&[u8]) -> Result<T, PemError>,
+) -> Result<T, String> {
+    let problem = |problem: &dyn Display| format!("{key} {}{problem}", path.display());
+    let pem = file::read(path, file::SETTINGS_BYTES)
+        .map_err(|error| problem(&format_args!(": {error}")))?;
+    read(&pem).map_err(|error| problem(&format_args!(" {error}")))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::places::Lost;
 use crate::metrics::{Family, Series, Source, single};
 
 /// Counts of all HTTP listeners of a process.
@@ -10,8 +11,6 @@ use crate::metrics::{Family, Series, Source, single};
 pub struct Traffic {
     /// Open now.
     connections: AtomicU64,
-    /// Times that a connection had to wait for another to end.
-    crowded: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     aborted: [AtomicU64; Abort::ALL.len()],
 }
@@ -25,6 +24,8 @@ pub(super) enum Refusal {
     Path,
     /// No user, an unknown one, or the wrong password.
     Unauthorized,
+    /// Its address has tried too many passwords.
+    Tries,
     /// A query that the page does not understand.
     Query,
     /// It took too long.
@@ -34,14 +35,22 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] =
-        [Self::Method, Self::Path, Self::Unauthorized, Self::Query, Self::Late, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::Method,
+        Self::Path,
+        Self::Unauthorized,
+        Self::Tries,
+        Self::Query,
+        Self::Late,
+        Self::Failed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Method => "method",
             Self::Path => "path",
             Self::Unauthorized => "unauthorized",
+            Self::Tries => "tries",
             Self::Query => "query",
             Self::Late => "late",
             Self::Failed => "failed",
@@ -51,29 +60,49 @@ impl Refusal {
 
 /// Why a connection was ended that the client would have kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Abort {
+pub enum Abort {
     /// The TLS handshake failed or took too long.
     Tls,
     /// The client did not finish a request in time, or not in HTTP.
     Request,
+    /// The client did not take an answer in time.
+    Unread,
     /// It was open for as long as one may be.
     Age,
+    /// All places were taken, and another one came.
+    Crowded,
+    /// Its address, or process, had all places that one may have, and came again.
+    Share,
+}
+
+impl From<Lost> for Abort {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Crowded => Self::Crowded,
+            Lost::Share => Self::Share,
+        }
+    }
 }
 
 impl Abort {
-    const ALL: [Self; 3] = [Self::Tls, Self::Request, Self::Age];
+    const ALL: [Self; 6] =
+        [Self::Tls, Self::Request, Self::Unread, Self::Age, Self::Crowded, Self::Share];
 
     fn name(self) -> &'static str {
         match self {
             Self::Tls => "tls",
             Self::Request => "request",
+            Self::Unread => "unread",
             Self::Age => "age",
+            Self::Crowded => "crowded",
+            Self::Share => "share",
         }
     }
 }
 
 /// An open connection: counted until it is dropped.
-pub(super) struct Open(Arc<Traffic>);
+#[derive(Debug)]
+pub struct Open(Arc<Traffic>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -82,20 +111,18 @@ impl Drop for Open {
 }
 
 impl Traffic {
-    pub(super) fn open(self: &Arc<Self>) -> Open {
+    /// Counts a connection from here on.
+    pub fn open(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(self.clone())
-    }
-
-    pub(super) fn crowded(&self) {
-        self.crowded.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn refuse(&self, why: Refusal) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn abort(&self, why: Abort) {
+    /// Counts the end of a connection that the client would have kept.
+    pub fn abort(&self, why: Abort) {
         self.aborted[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -119,13 +146,8 @@ fn series(name: &str, count: &AtomicU64) -> Series {
 pub(crate) const FAMILIES: &[Family<Arc<Traffic>>] = &[
     Family::<Arc<Traffic>>::gauge(
         "wzp_http_connections",
-        "Open connections to the listeners for metrics and health",
+        "Open connections to the listeners for metrics and health and to the admin socket",
         |traffic| single(value(&traffic.connections)),
-    ),
-    Family::<Arc<Traffic>>::counter(
-        "wzp_http_crowded_connections_total",
-        "Connections that waited because as many were open as may be",
-        |traffic| single(value(&traffic.crowded)),
     ),
     Family::<Arc<Traffic>>::counter(
         "wzp_http_refused_requests_total",

@@ -8,27 +8,32 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
+use wzp_untrusted::file;
 
 use super::basic::Users;
 use super::tls;
 
-/// The file. What it names is read again when it has changed.
-pub struct WebConfig {
-    path: PathBuf,
-    state: Mutex<State>,
-}
+/// How long a connection waits until it is known whether the files have changed.
+const PATIENCE: Duration = Duration::from_millis(250);
 
-struct State {
-    /// What the files looked like when they were read, also if they could not
-    /// be used.
-    stamps: Vec<Option<Stamp>>,
-    protection: Arc<Protection>,
+/// The file. What it names is read again when it has changed.
+pub struct WebConfig(Arc<Files>);
+
+struct Files {
+    path: PathBuf,
+    in_use: Mutex<Arc<Protection>>,
+    /// What the files looked like when they were read, also if they could not be
+    /// used. Held while somebody looks.
+    stamps: Arc<tokio::sync::Mutex<Vec<Option<Stamp>>>>,
 }
 
 /// How a connection is protected.
@@ -47,7 +52,8 @@ struct Stamp {
     length: u64,
 }
 
-/// Why the file cannot be used.
+/// Why the file cannot be used. Nothing of what is in it is told, nor what a library
+/// said of it: it may be a password.
 #[derive(Debug, Error)]
 pub enum WebConfigError {
     /// It is not there, or must not be read.
@@ -59,11 +65,13 @@ pub enum WebConfigError {
         reason: io::Error,
     },
     /// It is not YAML, or has a key that is not known here.
-    #[error("in {}: {problem}", path.display())]
+    #[error("in {}{}: {problem}", path.display(), at(*place))]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where, and what is known.
+        /// Line and column, if there is one.
+        place: Option<(u64, u64)>,
+        /// What is wrong, and what is known.
         problem: String,
     },
     /// A password is not hashed.
@@ -100,7 +108,7 @@ pub enum WebConfigError {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Content {
     tls_server_config: Option<tls::Section>,
     #[serde(default)]
     basic_auth_users: BTreeMap<String, String>,
@@ -113,30 +121,53 @@ impl WebConfig {
     /// See [`WebConfigError`].
     pub fn load(path: &Path) -> Result<Self, WebConfigError> {
         let protection = Protection::load(path)?;
-        let stamps = stamps(&protection.files);
-        let state = State { stamps, protection: Arc::new(protection) };
-        Ok(Self { path: path.to_owned(), state: Mutex::new(state) })
+        let stamps = Arc::new(tokio::sync::Mutex::new(stamps(&protection.files)));
+        let in_use = Mutex::new(Arc::new(protection));
+        Ok(Self(Arc::new(Files { path: path.to_owned(), in_use, stamps })))
+    }
+
+    /// The file and those that it names, as last read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.0.in_use().files.clone()
     }
 
     /// How the next connection is protected. A change that cannot be used is
-    /// logged once, and what was there before stays.
-    pub(super) fn current(&self) -> Arc<Protection> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamps(&state.protection.files);
-        if now != state.stamps {
-            match self.reload(&state.protection) {
-                Ok(protection) => {
-                    info!(file = %self.path.display(), "read again, it has changed");
-                    state.stamps = stamps(&protection.files);
-                    state.protection = Arc::new(protection);
-                }
-                Err(error) => {
-                    warn!(%error, "what was read before stays in use");
-                    state.stamps = now;
-                }
+    /// logged once, and what was there before stays. So it does for a connection that
+    /// comes while another one looks, and while a file system does not answer.
+    pub(super) async fn current(&self) -> Arc<Protection> {
+        if let Ok(mut stamps) = self.0.stamps.clone().try_lock_owned() {
+            let files = self.0.clone();
+            let look = spawn_blocking(move || files.look(&mut stamps));
+            // Too late is for the next connection.
+            let _ = timeout(PATIENCE, look).await;
+        }
+        self.0.in_use().clone()
+    }
+}
+
+impl Files {
+    fn in_use(&self) -> MutexGuard<'_, Arc<Protection>> {
+        // It is replaced whole, so a panic elsewhere is no harm.
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, before: &mut Vec<Option<Stamp>>) {
+        let in_use = self.in_use().clone();
+        let now = stamps(&in_use.files);
+        if now == *before {
+            return;
+        }
+        match self.reload(&in_use) {
+            Ok(protection) => {
+                info!(file = %self.path.display(), "read again, it has changed");
+                *before = stamps(&protection.files);
+                *self.in_use() = Arc::new(protection);
+            }
+            Err(error) => {
+                warn!(%error, "what was read before stays in use");
+                *before = now;
             }
         }
-        state.protection.clone()
     }
 
     /// A file that is just being written may be empty: that must not open what
@@ -156,14 +187,18 @@ impl WebConfig {
 
 impl Protection {
     fn load(path: &Path) -> Result<Self, WebConfigError> {
-        let text = fs::read_to_string(path)
+        let text = file::read_text(path, file::SETTINGS_BYTES)
             .map_err(|reason| WebConfigError::Read { path: path.into(), reason })?;
-        let parse = |problem| WebConfigError::Parse { path: path.into(), problem };
+        let parse = |error: serde_saphyr::Error| WebConfigError::Parse {
+            path: path.into(),
+            place: error.location().map(|at| (at.line(), at.column())),
+            problem: problem(error.without_snippet()),
+        };
         // An empty file is nothing, and protects nothing.
-        let file: Option<File> =
-            serde_saphyr::from_str(&text).map_err(|error| parse(error.to_string()))?;
-        let (section, hashes) = file
-            .map_or_else(Default::default, |file| (file.tls_server_config, file.basic_auth_users));
+        let content: Option<Content> = serde_saphyr::from_str(&text).map_err(parse)?;
+        let (section, hashes) = content.map_or_else(Default::default, |content| {
+            (content.tls_server_config, content.basic_auth_users)
+        });
         let users = Users::new(hashes)
             .map_err(|user| WebConfigError::Password { path: path.into(), user })?;
         let mut files = vec![path.to_owned()];
@@ -180,6 +215,29 @@ impl Protection {
         };
         Ok(Self { tls, users, files })
     }
+}
+
+/// What is wrong with the file, in words that have nothing of it.
+fn problem(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    let known = |what: &str, known: &[&str]| {
+        format!("{what} is not known here; known are {}", known.join(", "))
+    };
+    match error {
+        Error::SerdeUnknownField { expected, .. } => known("this key", expected),
+        Error::SerdeUnknownVariant { expected, .. } => known("this value", expected),
+        Error::SerdeMissingField { field, .. } => format!("{field} is missing"),
+        Error::SerdeInvalidType { .. } | Error::SerdeInvalidValue { .. } => {
+            "this value is of the wrong kind".to_owned()
+        }
+        Error::DuplicateMappingKey { .. } => "this key is there twice".to_owned(),
+        _ => "this is not YAML, or not what belongs here".to_owned(),
+    }
+}
+
+/// A place in the file, for behind its name.
+fn at(place: Option<(u64, u64)>) -> String {
+    place.map(|(line, column)| format!(", line {line}, column {column}")).unwrap_or_default()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {

@@ -14,9 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use wzp_untrusted::file;
 
 /// When a file was put aside, as its name tells. Sorts by time.
 const STAMP: &str = "20261125T101112.131415Z";
+
+/// The last time that a name can tell.
+const LAST: &str = "99991231T235959.999999Z";
 
 /// The files that were put aside for one log file.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +61,13 @@ impl Backups {
         &self.folder
     }
 
-    /// A name that sorts behind all that exist, even when the clock was set back.
+    /// A name that sorts behind all that exist, even when the clock was set back;
+    /// behind [`LAST`] there is none.
     pub(super) fn next(&self, now: SystemTime) -> io::Result<PathBuf> {
-        let after_last = self.list()?.last_key_value().and_then(|(last, _)| time(last));
-        let after_last = after_last.map(|last| last + Duration::from_micros(1));
+        let found = self.list()?;
+        let last =
+            found.last_key_value().map(|(last, _)| last.as_str()).filter(|last| *last < LAST);
+        let after_last = last.and_then(|last| time(last)?.checked_add(Duration::from_micros(1)));
         let at = after_last.map_or(now, |after| after.max(now));
         Ok(self.path(&stamp(at), ""))
     }
@@ -98,7 +105,7 @@ impl Backups {
     fn compress(&self, stamp: &str, stop: &AtomicBool) -> io::Result<()> {
         let plain_path = self.path(stamp, "");
         let partial_path = self.path(stamp, ".gz.tmp");
-        let mut plain = File::open(&plain_path)?;
+        let mut plain = file::open(&plain_path, OpenOptions::new().read(true))?;
         let partial = OpenOptions::new().write(true).create_new(true).open(&partial_path)?;
         partial.set_permissions(plain.metadata()?.permissions())?;
         let mut gzip = GzEncoder::new(partial, Compression::default());
@@ -142,6 +149,11 @@ impl Backups {
             }
         }
         Ok(found)
+    }
+
+    /// Whether that is the name of one of these files.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.parse(name).is_some()
     }
 
     /// The time and the form in a name, if it is one of these files'.
@@ -218,6 +230,9 @@ mod tests {
         fs::write(backups.path(STAMP, ".gz"), "").unwrap();
         let next = backups.next(earlier).unwrap();
         assert_eq!(next, folder.path().join("a-20261125T101112.131416Z.log"));
+        fs::write(backups.path(LAST, ""), "").unwrap();
+        let next = backups.next(earlier).unwrap();
+        assert_eq!(next, folder.path().join("a-20261125T091112.131415Z.log"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The log file: its lock, its size, and what happens when it is moved away,
 //! deleted, or cannot be written.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -8,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
+use wzp_untrusted::file;
 
 use super::LogError;
 use super::backups::Backups;
+use crate::probe;
 
 /// How long lines go elsewhere before a file that failed is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
@@ -44,12 +47,27 @@ impl LogFile {
         let backups = Backups::of(path);
         let refused = |error| LogError::Open { path: path.to_owned(), error };
         fs::create_dir_all(backups.folder()).map_err(refused)?;
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(LogError::NotAFile { path: path.to_owned() });
-        }
+        is_regular(path)?;
         let lock = lock(path)?;
         let file = Some(open(path).map_err(refused)?);
         Ok(Self { path: path.to_owned(), backups, max_size, lock, file, retry_at: Instant::now() })
+    }
+
+    /// Whether it could be opened at this moment. Makes and changes nothing.
+    pub(super) fn check(path: &Path) -> Result<(), LogError> {
+        let refused = |error| LogError::Open { path: path.to_owned(), error };
+        is_regular(path)?;
+        match OpenOptions::new().write(true).open(lock_path(path)) {
+            Ok(lock) => take(&lock, path)?,
+            Err(_) => probe::file(&lock_path(path)).map_err(refused)?,
+        }
+        match OpenOptions::new().read(true).append(true).open(path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                probe::file(path).map_err(refused)
+            }
+            Err(error) => Err(refused(error)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -147,22 +165,43 @@ impl Drop for LogFile {
 
 /// Holds `PATH.lock`. The log file itself would not do: it is renamed.
 fn lock(path: &Path) -> Result<File, LogError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
     let refused = |error| LogError::Open { path: path.to_owned(), error };
-    let options = || OpenOptions::new().write(true).create(true).truncate(false).open(&name);
-    let lock = options().map_err(refused)?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => LogError::Taken { path: path.to_owned() },
-        other => refused(other.into()),
-    })?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let lock = file::open(&lock_path(path), &options).map_err(refused)?;
+    take(&lock, path)?;
     Ok(lock)
+}
+
+fn lock_path(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn take(lock: &File, path: &Path) -> Result<(), LogError> {
+    flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => LogError::Taken { path: path.to_owned() },
+        other => LogError::Open { path: path.to_owned(), error: other.into() },
+    })
+}
+
+fn is_regular(path: &Path) -> Result<(), LogError> {
+    let found = fs::metadata(path).ok();
+    let what = found.and_then(|found| file::irregular(found.file_type()));
+    what.map_or(Ok(()), |what| Err(LogError::NotAFile { path: path.to_owned(), what }))
+}
+
+/// Whether a log at `log` makes, renames or deletes files of that name in its folder.
+pub(super) fn is_own(log: &Path, name: &OsStr) -> bool {
+    lock_path(log).file_name() == Some(name)
+        || name.to_str().is_some_and(|name| Backups::of(log).has(name))
 }
 
 /// Opens the file to append to it. A line that a kill cut short gets its end, so
 /// that the next one is not glued to it.
 fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut file = file::open(path, OpenOptions::new().read(true).append(true).create(true))?;
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(SeekFrom::End(-1))?;

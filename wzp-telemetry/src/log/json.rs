@@ -11,6 +11,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+use wzp_untrusted::json;
 
 use crate::trace;
 
@@ -144,5 +145,5 @@ fn member(line: &mut Writer<'_>, name: &str, of: &(impl Serialize + ?Sized)) -> 
 }
 
 fn value(line: &mut Writer<'_>, value: &(impl Serialize + ?Sized)) -> fmt::Result {
-    line.write_str(&serde_json::to_string(value).map_err(|_| fmt::Error)?)
+    line.write_str(&json::to_string(value).map_err(|_| fmt::Error)?)
 }

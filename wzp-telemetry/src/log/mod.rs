@@ -11,12 +11,14 @@ mod file;
 mod filter;
 mod json;
 mod limit;
+mod plain;
 mod queue;
 mod writer;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,12 +69,14 @@ pub enum LogError {
     },
     /// `logging.file` is a folder, a device or a pipe.
     #[error(
-        "the log file {} is not a regular file; leave logging.file out to log to \
+        "the log file {} is {what} and not a regular file; leave logging.file out to log to \
          standard error", path.display()
     )]
     NotAFile {
         /// What was named.
         path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// Another process logs to the same file.
     #[error(
@@ -110,6 +114,21 @@ pub fn start(settings: &Logging, layers: Vec<BoxedLayer>) -> Result<Log, LogErro
     let (log, dispatch) = Log::new(settings, layers)?;
     dispatch.try_init().map_err(|_| LogError::Installed)?;
     Ok(log)
+}
+
+/// Whether [`start`] could start a log at this moment. Makes and changes nothing.
+///
+/// # Errors
+/// The file cannot be had, or RUST_LOG cannot be read.
+pub fn check(settings: &Logging) -> Result<(), LogError> {
+    filter::initial(settings.level)?;
+    settings.file.as_deref().map_or(Ok(()), file::LogFile::check)
+}
+
+/// Whether a log at `log` makes, renames or deletes files of that name in its folder: its
+/// lock, and what it puts aside.
+pub fn is_own(log: &Path, name: &OsStr) -> bool {
+    file::is_own(log, name)
 }
 
 impl Log {
@@ -238,7 +257,7 @@ fn lines(settings: &Logging, queue: &Queue) -> BoxedLayer {
         LogFormat::Json => layer.event_format(json::Lines).fmt_fields(json::Members).boxed(),
         LogFormat::Plain => {
             let colours = settings.file.is_none() && io::stderr().is_terminal();
-            layer.with_ansi(colours).boxed()
+            layer.with_ansi(colours).fmt_fields(plain::Fields).boxed()
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn new(counts: &Arc<Counts>) -> (Queue, Lines) {
 }
 
 impl Lines {
-    /// A line has left the queue and was written.
+    /// A line has left the queue.
     pub(super) fn done(&self, line: &[u8]) {
         self.waiting.fetch_sub(line.len() + LINE_OVERHEAD, Ordering::Relaxed);
     }

@@ -14,6 +14,7 @@ use super::backups::{Backups, Keep};
 use super::counts::{Counts, add};
 use super::file::{LogFile, Written};
 use super::queue::{self, Lines, Message, Queue};
+use crate::panics::attempt;
 use crate::settings::Logging;
 
 /// How often files that have become too old are looked for.
@@ -33,7 +34,8 @@ pub(super) fn start(
     thread::Builder::new()
         .name("log".into())
         .spawn(move || {
-            writer.run(&lines);
+            // A line that cannot be written must not cost the lines after it.
+            while !attempt(|| writer.run(&lines)) {}
             drop(writer);
             let _ = end.send(());
         })
@@ -63,8 +65,8 @@ impl Writer {
             };
             match message {
                 Ok(Message::Line(line)) => {
-                    self.write(&line);
                     lines.done(&line);
+                    self.write(&line);
                 }
                 Ok(Message::Apply(settings, answer)) => {
                     let _ = answer.send(self.apply(&settings));
@@ -235,11 +237,13 @@ fn tidy_on_order(orders: &Receiver<(Backups, Keep)>, stop: &AtomicBool, counts: 
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some((backups, keep)) = &last else { continue };
-        if let Err(problem) = backups.tidy(*keep, SystemTime::now(), stop) {
-            add(&counts.errors, 1);
-            let folder = backups.folder().display().to_string();
-            crate::limited!(WARN, per_minute(1), folder, error = %problem,
-                            "log files put aside cannot be compressed or deleted");
-        }
+        attempt(|| {
+            if let Err(problem) = backups.tidy(*keep, SystemTime::now(), stop) {
+                add(&counts.errors, 1);
+                let folder = backups.folder().display().to_string();
+                crate::limited!(WARN, per_minute(1), folder, error = %problem,
+                                "log files put aside cannot be compressed or deleted");
+            }
+        });
     }
 }

@@ -7,6 +7,8 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use wzp_untrusted::text;
+
 use super::histogram::{Exemplar, HistogramReading};
 
 /// One series: a value for each label of the family, and the number.
@@ -146,7 +148,9 @@ impl<S: Source> Family<S> {
         let pairs = self.labels.iter().zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
             pair.set_name((*name).to_owned());
-            pair.set_value(value);
+            // The text formats escape three characters and no more.
+            let plain = text::is_plain(&value);
+            pair.set_value(if plain { value } else { text::line(&value).to_string() });
             pair
         });
         let mut metric = Metric::default();

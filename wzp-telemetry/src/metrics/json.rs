@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::openmetrics::Number;
 
 /// All families.
-pub(super) fn encode(families: &[MetricFamily]) -> String {
+pub(super) fn encode(families: &[MetricFamily]) -> Result<String, String> {
     let families = families.iter().map(|family| {
         let kind = family.get_field_type();
         let metrics = family.get_metric().iter().map(|metric| of_metric(kind, metric));
@@ -22,7 +22,8 @@ pub(super) fn encode(families: &[MetricFamily]) -> String {
             "metrics": metrics.collect::<Value>(),
         })
     });
-    format!("{}\n", families.collect::<Value>())
+    let text = wzp_untrusted::json::to_string(&families.collect::<Value>());
+    text.map(|text| text + "\n").map_err(|error| error.to_string())
 }
 
 fn of_metric(kind: MetricType, metric: &Metric) -> Value {

@@ -1,14 +1,14 @@
 //! Scrapes: each gathers the registry once and writes it in the form wanted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::{Encoder, TextEncoder};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 
 use super::family::{Description, Family, Source, single};
 use super::format::Format;
@@ -17,6 +17,7 @@ use super::registry::{Reading, Registry};
 use super::runtime::{self, Runtime};
 use super::{json, openmetrics};
 use crate::flight::SingleFlight;
+use crate::http::compress::gzip;
 use crate::http::traffic::{self, Traffic};
 
 /// The registry of a process and who reads it.
@@ -37,15 +38,27 @@ pub enum ScrapeError {
     Encoding(String),
 }
 
-/// What one scrape brought, and the forms it was asked for in.
+/// What one scrape brought, and the forms it was asked for in, each made once.
 struct Gathered {
     reading: Reading,
-    bodies: [OnceLock<Result<Bytes, String>>; Format::ALL.len()],
+    bodies: [SingleFlight<Result<Bytes, String>>; Format::ALL.len()],
+    compressed: [SingleFlight<Bytes>; Format::ALL.len()],
 }
 
 impl Gathered {
-    fn body(&self, format: Format) -> Result<Bytes, String> {
-        let encode = || match format {
+    fn new(reading: Reading) -> Self {
+        let bodies = Format::ALL.map(|_| SingleFlight::once());
+        Self { reading, bodies, compressed: Format::ALL.map(|_| SingleFlight::once()) }
+    }
+
+    async fn body(self: &Arc<Self>, format: Format) -> Result<Bytes, ScrapeError> {
+        let reads = self.clone();
+        let body = self.bodies[format as usize].get(move || reads.encode(format)).await?;
+        (*body).clone().map_err(ScrapeError::Encoding)
+    }
+
+    fn encode(&self, format: Format) -> Result<Bytes, String> {
+        match format {
             Format::Prometheus => {
                 let mut text = Vec::new();
                 match TextEncoder::new().encode(&self.reading.families, &mut text) {
@@ -54,9 +67,8 @@ impl Gathered {
                 }
             }
             Format::OpenMetrics => Ok(openmetrics::encode(&self.reading).into()),
-            Format::Json => Ok(json::encode(&self.reading.families).into()),
-        };
-        self.bodies[format as usize].get_or_init(encode).clone()
+            Format::Json => json::encode(&self.reading.families).map(Bytes::from),
+        }
     }
 }
 
@@ -79,25 +91,28 @@ impl Scrapes {
         Ok(Self { registry: Arc::new(registry), gathered: SingleFlight::default(), last })
     }
 
-    /// All families in one form. Who asks while another does shares what that
-    /// one gathers.
+    /// All families in one form, with `compressed` as gzip. Who asks while another
+    /// does shares what that one gathers.
     ///
     /// # Errors
     /// See [`ScrapeError`].
-    pub async fn body(&self, format: Format) -> Result<Bytes, ScrapeError> {
+    pub async fn body(&self, format: Format, compressed: bool) -> Result<Bytes, ScrapeError> {
         let (registry, last) = (self.registry.clone(), self.last.clone());
         let gather = move || {
             let began = Instant::now();
             let reading = registry.gather();
             last.gatherings.fetch_add(1, Ordering::Relaxed);
             last.store(&last.nanos, began.elapsed().as_nanos());
-            Gathered { reading, bodies: Default::default() }
+            Gathered::new(reading)
         };
         let gathered = self.gathered.get(gather).await?;
-        let body = spawn_blocking(move || gathered.body(format)).await?;
-        let body = body.map_err(ScrapeError::Encoding)?;
+        let body = gathered.body(format).await?;
         self.last.store(&self.last.bytes, body.len() as u128);
-        Ok(body)
+        if !compressed {
+            return Ok(body);
+        }
+        let compressed = gathered.compressed[format as usize].get(move || gzip(&body)).await?;
+        Ok((*compressed).clone())
     }
 }
 

@@ -57,6 +57,29 @@ pub mod duration {
     }
 }
 
+/// URLs as they may be shown: in logs, in the audit log, by `config show`.
+pub mod url {
+    /// The URL without what may let somebody in: name and password, and all behind
+    /// the path. Text that is no URL stays as it is.
+    pub fn shown(text: &str) -> String {
+        const HIDDEN: &str = "(redacted)";
+        let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let authority = match authority.rsplit_once('@') {
+            Some((_, host)) => format!("{HIDDEN}@{host}"),
+            None => authority.to_owned(),
+        };
+        let end = rest.find(['?', '#']).unwrap_or(rest.len());
+        let (path, secret) = rest.split_at(end);
+        let rest = match secret.chars().next() {
+            Some(mark) => format!("{mark}{HIDDEN}"),
+            None => String::new(),
+        };
+        format!("{scheme}://{authority}{path}{rest}")
+    }
+}
+
 /// Sizes as people write them: "100MB", "64KiB", or a number of bytes.
 pub mod size {
     use bytesize::ByteSize;
@@ -129,6 +152,23 @@ mod tests {
         let sizes = [(0, "0B"), (1500, "1500B"), (100_000_000, "100MB"), (65_536, "64KiB")];
         for (value, text) in sizes {
             assert_eq!(size::format(ByteSize(value)), text);
+        }
+    }
+
+    #[test]
+    fn urls_are_shown_without_their_secrets() {
+        for (given, shown) in [
+            ("https://ben:hunter2@auth.example/x", "https://(redacted)@auth.example/x"),
+            ("https://ben:h@nter2@auth.example", "https://(redacted)@auth.example"),
+            ("https://auth.example/x@y", "https://auth.example/x@y"),
+            ("https://auth.example/x?key=hunter2", "https://auth.example/x?(redacted)"),
+            ("https://auth.example?key=a/b@c", "https://auth.example?(redacted)"),
+            ("https://auth.example/x#hunter2", "https://auth.example/x#(redacted)"),
+            ("https://a:b@auth.example/?c=d#e", "https://(redacted)@auth.example/?(redacted)"),
+            ("localhost:4317", "localhost:4317"),
+            ("/etc/relay/what?.pem", "/etc/relay/what?.pem"),
+        ] {
+            assert_eq!(url::shown(given), shown);
         }
     }
 

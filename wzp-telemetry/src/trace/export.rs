@@ -12,6 +12,8 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor,
 };
 
+use crate::settings::url;
+
 /// Most spans that wait to be sent, or are being sent.
 const QUEUE: usize = 2048;
 /// How long a span waits for others at most.
@@ -48,7 +50,7 @@ impl Counts {
 }
 
 pub(super) fn processor(exporter: Otlp, endpoint: &str, counts: &Arc<Counts>) -> Bounded {
-    let exporter = Counted { exporter, endpoint: endpoint.to_owned(), counts: counts.clone() };
+    let exporter = Counted { exporter, endpoint: url::shown(endpoint), counts: counts.clone() };
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
         .with_scheduled_delay(DELAY)

@@ -26,7 +26,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 
 use crate::log::BoxedLayer;
-use crate::settings::Tracing;
+use crate::settings::{Tracing, url};
 use export::Counts;
 
 pub use export::TraceCounts;
@@ -69,7 +69,7 @@ pub enum TraceError {
          OTLP receiver (gRPC), for example \"localhost:4317\""
     )]
     Endpoint {
-        /// What was given.
+        /// What was given, without its secrets.
         endpoint: String,
         /// What is wrong with it.
         reason: String,
@@ -99,22 +99,36 @@ pub fn start(settings: &Tracing, sender: &Sender) -> Result<Trace, TraceError> {
     Ok(trace)
 }
 
+/// Whether [`start`] could start at this moment.
+///
+/// # Errors
+/// The settings cannot be used.
+pub fn check(settings: &Tracing) -> Result<(), TraceError> {
+    if settings.enabled { exporter(settings).map(drop) } else { Ok(()) }
+}
+
+/// What sends spans to the receiver, which need not be there yet. Called in a runtime.
+fn exporter(settings: &Tracing) -> Result<SpanExporter, TraceError> {
+    let rate = settings.sample_rate;
+    if !(0.0..=1.0).contains(&rate) {
+        return Err(TraceError::SampleRate(rate));
+    }
+    let endpoint = &settings.endpoint;
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(with_scheme(endpoint))
+        .with_timeout(EXPORT_TIMEOUT)
+        .build();
+    exporter.map_err(|error| TraceError::Endpoint {
+        endpoint: url::shown(endpoint),
+        reason: error.to_string(),
+    })
+}
+
 impl Trace {
     fn new(settings: &Tracing, sender: &Sender) -> Result<Self, TraceError> {
-        let rate = settings.sample_rate;
-        if !(0.0..=1.0).contains(&rate) {
-            return Err(TraceError::SampleRate(rate));
-        }
-        let endpoint = &settings.endpoint;
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(with_scheme(endpoint))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()
-            .map_err(|error| TraceError::Endpoint {
-                endpoint: endpoint.clone(),
-                reason: error.to_string(),
-            })?;
+        let Tracing { endpoint, sample_rate: rate, .. } = settings;
+        let exporter = exporter(settings)?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let resource = Resource::builder_empty()
             .with_attributes([
@@ -127,7 +141,7 @@ impl Trace {
         let counts = Arc::new(Counts::default());
         let provider = SdkTracerProvider::builder()
             .with_span_processor(export::processor(exporter, endpoint, &counts))
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(rate))))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(*rate))))
             .with_resource(resource)
             .build();
         Ok(Self { provider: Some(provider), counts })

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on should stop.
 
 mod audit;
+mod far;
 mod https;
 mod jwt;
 mod tls;

@@ -70,7 +70,7 @@ async fn undisturbed<T>(crowd: &Arc<Crowd>, disturb: impl Future<Output = T>) ->
 
 #[tokio::test]
 async fn two_thousand_half_open_connections_cost_a_call_no_frame() {
-    let relay = relay("sessions_per_address = 100\nhandshakes = 4000\nhello_timeout = '3s'");
+    let relay = relay("sessions_per_address = 100\nhandshakes = 8000\nhello_timeout = '3s'");
     let crowd = Crowd::new(&relay, FRAME);
     let resident_before = relay.relay().resident_bytes().unwrap();
     let (scrape, resident, refused) = undisturbed(&crowd, async {

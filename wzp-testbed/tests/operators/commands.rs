@@ -1,11 +1,16 @@
 //! `wzp-relay ctl` against a real relay with real clients.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
+use wzp_testbed::binaries;
 use wzp_testbed::client::{Client, Launch};
-use wzp_testbed::loopback::Loopback;
+use wzp_testbed::loopback::{Loopback, launch};
+use wzp_testbed::process::Process;
+use wzp_testbed::relay::Relay;
 
 use crate::{LIMIT, ctl, done, refused, wait};
 
@@ -166,8 +171,8 @@ fn a_new_certificate_is_for_new_clients_and_a_wrong_one_for_nobody() {
     let answer = done(&place.state, &["reload"]);
     let pin = answer.trim().strip_prefix("new fingerprint ").unwrap().to_owned();
     assert_ne!(pin, place.relay.relay().fingerprint());
-    let launch = Launch { pin, ..place.relay.client("room", "late") };
-    let late = Client::start(&launch, &["--send-tone", "600"]).unwrap();
+    let late = Launch { pin, ..place.relay.client("room", "late") };
+    let late = Client::start(&late, &["--send-tone", "600"]).unwrap();
     place.wait_for_sessions(2);
     let old_pin = Client::start(&place.relay.client("room", "old"), &["--duration", "1"]).unwrap();
     old_pin.fail(LIMIT).unwrap();
@@ -202,4 +207,125 @@ fn the_socket_is_the_owners_and_a_relay_that_is_gone_is_told_apart() {
     let Place { relay, state } = place;
     relay.stop();
     assert_eq!(ctl(&state, &["status"]).status.code(), Some(3));
+}
+
+/// The default state directory is that of whichever relay has it.
+#[test]
+fn orders_go_to_no_other_relay_when_the_configuration_cannot_be_read() {
+    let folder = wzp_testbed::relay::temporary_state().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let command = || {
+        let mut command = Command::new(binaries::relay());
+        command.env("STATE_DIRECTORY", at("default"));
+        command
+    };
+    let mut start = command();
+    start.args(["--listen", "127.0.0.1:0", "--metrics-port", "0"]);
+    let relay = Relay::from_command(start, None).unwrap();
+    std::fs::write(at("syntax.toml"), "[relay\n").unwrap();
+    std::fs::write(at("key.toml"), "[relay]\nstate_dri = '/somewhere/else'\n").unwrap();
+    let other = format!("[relay]\nstate_dir = '{}'\nshard = 2\n", at("other").display());
+    std::fs::write(at("other.toml"), other).unwrap();
+    for (file, code, told) in [
+        ("typo.toml", 1, "No such file"),
+        ("syntax.toml", 1, "syntax.toml"),
+        ("key.toml", 1, "did you mean relay.state_dir"),
+        ("other.toml", 3, "other/admin.sock"),
+    ] {
+        for by_variable in [false, true] {
+            let mut ask = command();
+            ask.args(["ctl", "drain", "--exit"]);
+            match by_variable {
+                true => ask.env("WZP_CONFIG", at(file)),
+                false => ask.arg("--config").arg(at(file)),
+            };
+            let output = ask.output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{file}: {error}");
+            assert!(error.contains(told), "{file}: {error}");
+            assert!(code != 1 || error.contains("--state-dir"), "{file}: {error}");
+        }
+    }
+    assert_eq!(relay.get("/ready").unwrap().status, 200, "{}", relay.log());
+
+    let mut ask = command();
+    ask.args(["ctl", "drain", "--config"]).arg(at("typo.toml"));
+    let output = ask.arg("--state-dir").arg(at("default")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(relay.get("/ready").unwrap().status, 503);
+    relay.stop().unwrap();
+}
+
+/// What a relay says that does not start.
+fn refusal(command: Command) -> String {
+    let mut process = Process::start("wzp-relay", command).unwrap();
+    let status = process.wait(LIMIT).unwrap();
+    assert_eq!(status.code(), Some(1), "{}", process.stderr());
+    process.stderr()
+}
+
+#[test]
+fn a_state_directory_may_be_longer_than_a_socket_address() {
+    let folder = wzp_testbed::relay::temporary_state().unwrap();
+    let place = folder.path().join("d".repeat(120));
+    let launch = launch(&place, &[]);
+    let relay = Relay::start(&launch).unwrap();
+    assert!(done(&launch.state_dir, &["status"]).contains(relay.fingerprint()));
+    let told = refusal(launch.command());
+    assert!(told.contains("another relay"), "{told}");
+    // One that a dead relay left behind is replaced.
+    drop(relay);
+    assert!(launch.state_dir.join("admin.sock").exists());
+    assert_eq!(ctl(&launch.state_dir, &["status"]).status.code(), Some(3));
+    let relay = Relay::start(&launch).unwrap();
+    done(&launch.state_dir, &["status"]);
+    relay.stop().unwrap();
+    assert!(!launch.state_dir.join("admin.sock").exists());
+}
+
+#[test]
+fn what_is_no_socket_is_left_where_it_is() {
+    let folder = wzp_testbed::relay::temporary_state().unwrap();
+    let launch = launch(folder.path(), &[]);
+    std::fs::create_dir(&launch.state_dir).unwrap();
+    let precious = launch.state_dir.join("admin.sock");
+    std::fs::write(&precious, "notes").unwrap();
+    let told = refusal(launch.command());
+    assert!(told.contains("no socket"), "{told}");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "notes");
+}
+
+/// A socket for both families gives IPv4 peers as `::ffff:127.0.0.1`.
+#[test]
+fn a_peer_of_ipv4_is_written_the_same_everywhere() {
+    let folder = wzp_testbed::relay::temporary_state().unwrap();
+    let mut launch = launch(folder.path(), &["--shards", "1"]);
+    launch.listen = "[::]:0".parse().unwrap();
+    let mut command = launch.command();
+    command.env("WZP_AUDIT__ENABLED", "true");
+    let relay = Relay::from_command(command, None).unwrap();
+    let client = Launch {
+        program: binaries::client(),
+        namespace: None,
+        relay: (Ipv4Addr::LOCALHOST, relay.listen().port()).into(),
+        pin: relay.fingerprint().to_owned(),
+        room: "room".into(),
+        name: "anna".into(),
+    };
+    let client = Client::start(&client, &["--send-tone", "600"]).unwrap();
+    let sessions = || done(&launch.state_dir, &["sessions", "--json"]);
+    wait("the session", || sessions().contains("\"room\":\"room\""));
+    let listed: Value = serde_json::from_str(&sessions()).unwrap();
+    let peer = listed[0]["peer"].as_str().unwrap().to_owned();
+    assert!(peer.starts_with("127.0.0.1:"), "{peer}");
+    client.leave(LIMIT).unwrap();
+    let joined = relay.logged("session joined").unwrap();
+    assert!(joined.contains("src_ip=127.0.0.1 "), "{joined}");
+    let log = relay.log();
+    relay.stop().unwrap();
+    let audit = std::fs::read_to_string(launch.state_dir.join("audit.log")).unwrap();
+    assert!(audit.contains(&format!("\"peer\":\"{peer}\"")), "{audit}");
+    for text in [log, audit, listed.to_string()] {
+        assert!(!text.contains("ffff:"), "{text}");
+    }
 }

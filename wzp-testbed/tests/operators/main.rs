@@ -1,11 +1,15 @@
 //! What operators do with a relay that runs.
 //!
 //! * `commands`: `wzp-relay ctl`
+//! * `doors`: what strangers are called
+//! * `held`: what keeps a relay waiting
 //! * `manager`: what the service manager is told
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
 mod commands;
+mod doors;
+mod held;
 mod manager;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The service manager's side of sd_notify(3).
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +25,41 @@ fn expect(manager: &UnixDatagram, parts: &[&str]) -> String {
         seen.push(message);
     }
     panic!("waited in vain for {parts:?}; came {seen:?}");
+}
+
+/// `@name` is in the abstract namespace, which containers like to use.
+#[test]
+fn a_manager_with_an_abstract_name_hears_it_too() {
+    let folder = temporary_state().unwrap();
+    let name = format!("wzp-relay-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut command = launch(folder.path(), &[]).command();
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let relay = Relay::from_command(command, None).unwrap();
+    expect(&manager, &["READY=1\n"]);
+    relay.terminate().unwrap();
+    expect(&manager, &["STOPPING=1\n"]);
+    let mut relay = relay;
+    relay.wait().unwrap();
+}
+
+#[test]
+fn a_manager_that_cannot_be_told_is_complained_of_once() {
+    for name in ["/nowhere/notify", "@nobody-listens-here", "notify", "vsock:2:1"] {
+        let folder = temporary_state().unwrap();
+        let mut command = launch(folder.path(), &[]).command();
+        command.env("NOTIFY_SOCKET", name);
+        let mut relay = Relay::from_command(command, None).unwrap();
+        // READY, the first status, and the end.
+        relay.terminate().unwrap();
+        relay.wait().unwrap();
+        let log = relay.log();
+        let complaints: Vec<_> =
+            log.lines().filter(|line| line.contains("service manager")).collect();
+        assert!(complaints.len() == 1 && complaints[0].contains(name), "{name}: {log}");
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) enum Name {
     Idle,
     /// Everybody joins at once.
     Joins,
+    /// What it costs that those who join hear of each other.
+    Together,
     /// Whether reading the metrics delays frames.
     Scrape,
     /// A room of 50 who all talk, frames bundled.
@@ -93,6 +95,7 @@ impl Experiment {
             Name::Starved => starved(),
             Name::Idle => idle(),
             Name::Joins => joins(),
+            Name::Together => together(),
             Name::Scrape => scrape(),
             Name::Room50 => room50(),
         }
@@ -268,6 +271,17 @@ fn joins() -> Experiment {
         columns: vec![JOINS_PER_SECOND, JOIN_P99, MEMORY_PER_SESSION],
         plotted: vec![CPU_PER_JOIN, JOINS_PER_SECOND, JOIN_P99],
         ..forward()
+    }
+}
+
+fn together() -> Experiment {
+    Experiment {
+        name: "together",
+        question: "What does it cost that 1,000 join one room, and not each its own?",
+        contestants: vec![relay()],
+        scenarios: vec![scenario::ALONE_1000, scenario::TOGETHER_1000],
+        base: Base::Scenario,
+        ..joins()
     }
 }
 

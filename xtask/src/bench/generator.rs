@@ -77,7 +77,7 @@ pub(crate) struct Report {
     pub(crate) join_failures: BTreeMap<String, u64>,
     /// Those that ended too early, by reason.
     pub(crate) sessions_lost: BTreeMap<String, u64>,
-    /// From the first packet to Welcome.
+    /// From the first packet to the end of the member list.
     pub(crate) join_ms: Percentiles,
     /// How fast they joined.
     pub(crate) joins_per_second: f64,

@@ -106,7 +106,7 @@ pub(crate) const JOINS_PER_SECOND: Metric = Metric {
     of: |run| Some(run.load.joins_per_second),
 };
 
-/// From a session's first packet to Welcome.
+/// From a session's first packet to the end of the member list.
 pub(crate) const JOIN_P99: Metric =
     Metric { key: "join_p99_ms", title: "join p99, ms", digits: 1, of: |run| run.load.join_ms.p99 };
 

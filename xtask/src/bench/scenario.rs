@@ -68,9 +68,13 @@ pub(crate) const IDLE_1000: Scenario = voice("idle-1000", 200, 5, 0);
 pub(crate) const IDLE_10000: Scenario = voice("idle-10000", 2_000, 5, 0);
 /// 2,000 who join as fast as the server takes them.
 pub(crate) const STORM: Scenario = voice("storm-2000", 400, 5, 0);
+/// 1,000 who join a room of their own each.
+pub(crate) const ALONE_1000: Scenario = voice("alone-1000", 1_000, 1, 0);
+/// 1,000 who join the same room.
+pub(crate) const TOGETHER_1000: Scenario = voice("together-1000", 1, 1_000, 0);
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 18] = [
+pub(crate) const ALL: [Scenario; 20] = [
     CALLS,
     MEETINGS,
     HALL,
@@ -89,6 +93,8 @@ pub(crate) const ALL: [Scenario; 18] = [
     IDLE_1000,
     IDLE_10000,
     STORM,
+    ALONE_1000,
+    TOGETHER_1000,
 ];
 
 impl Scenario {

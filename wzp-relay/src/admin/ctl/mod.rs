@@ -17,8 +17,11 @@ use clap::Subcommand;
 use hyper::Method;
 use serde::Serialize;
 use serde_json::Value;
+use wzp_untrusted::{json, text};
 
 use super::api::{BlockOrder, KickOrder, LogOrder};
+pub(crate) use status::date;
+
 use super::reload::Reloaded;
 use super::socket::{AskError, ask};
 
@@ -136,7 +139,7 @@ fn told(Reloaded { changes, waiting, keys }: &Reloaded) -> String {
     if lines.is_empty() {
         lines.push("nothing is different".to_owned());
     }
-    lines.join("\n") + "\n"
+    lines.iter().map(|told| format!("{}\n", text::line(told))).collect()
 }
 
 /// The exit code that stands for this failure.
@@ -156,7 +159,7 @@ async fn show<T: serde::de::DeserializeOwned + Serialize>(
 ) -> Result<()> {
     let answer: T = ask(socket, Method::GET, path, &()).await?;
     match form.json {
-        true => print(&format!("{}\n", serde_json::to_string(&answer)?)),
+        true => print(&format!("{}\n", json::to_string(&answer)?)),
         false => print(&text(&answer)),
     }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::table::{Column, printable, table};
+use wzp_untrusted::text;
+
+use super::table::{Column, table};
 use crate::admin::lists::SessionRow;
 
 const COLUMNS: &[Column<SessionRow>] = &[
     ("SESSION", |row| Some(row.session.clone())),
-    ("ROOM", |row| Some(printable(&row.room, 24))),
-    ("NAME", |row| row.name.as_ref().map(|name| printable(name, 24))),
+    ("ROOM", |row| Some(text::start_of_name(&row.room, 24))),
+    ("NAME", |row| row.name.as_ref().map(|name| text::start_of_name(name, 24))),
     ("PEER", |row| Some(row.peer.clone())),
     ("SHARD", |row| row.shard.map(|shard| shard.to_string())),
     ("AGE", |row| row.age_seconds.map(age)),
@@ -49,5 +51,16 @@ mod tests {
              00000000000000ab  lobby  192.0.2.1:5  -\n"
         );
         assert_eq!(list(&[]), "0 sessions\n");
+    }
+
+    #[test]
+    fn names_are_shown_and_not_obeyed() {
+        let row = SessionRow {
+            room: "evil\u{1b}[2J\n".into(),
+            name: Some("a\u{202e}b".into()),
+            ..SessionRow::default()
+        };
+        let text = list(&[row]);
+        assert!(text.contains(r" evil\u{1b}[2J\u{a}  a\u{202e}b"), "{text}");
     }
 }

@@ -41,7 +41,8 @@ fn describe(drain: &DrainStatus) -> String {
     format!("{left}; {then}")
 }
 
-fn date(seconds: i64) -> String {
+/// A time of a certificate, in seconds since 1970.
+pub(crate) fn date(seconds: i64) -> String {
     let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     // What a certificate can say ends with the year 9999, as this does.
     UNIX_EPOCH

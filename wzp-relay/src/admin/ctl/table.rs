@@ -25,11 +25,6 @@ pub(super) fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
     lines.iter().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-/// Text that a stranger chose: its first characters, none that a terminal obeys.
-pub(super) fn printable(text: &str, most: usize) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(most).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,11 +39,5 @@ mod tests {
         let text = table(&columns, &[("anna", Some(1000)), ("b", None)]);
         assert_eq!(text, "NAME  N\nanna  1000\nb     -\n");
         assert_eq!(table(&columns, &[]), "\n");
-    }
-
-    #[test]
-    fn names_are_not_obeyed() {
-        assert_eq!(printable("evil\x1b[2J\n", 20), "evil?[2J?");
-        assert_eq!(printable("ääääää", 3), "äää");
     }
 }

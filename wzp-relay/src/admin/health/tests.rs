@@ -18,9 +18,27 @@ fn only_a_shard_that_hangs_is_stuck() {
         (TurnState::Working(start + STUCK), None),
     ];
     for (turn, expected) in cases {
-        let check = shards(turn::stuck(start, [TurnState::Waiting, turn].into_iter()));
+        let check = shards(turn::stuck(start, [TurnState::Waiting, turn].into_iter()), false);
         assert_eq!(consequence(&check), expected, "{turn:?}");
     }
+}
+
+#[test]
+fn a_restart_is_advised_only_when_no_shard_gets_on() {
+    assert_eq!(consequence(&shards(None, false)), None);
+    assert_eq!(consequence(&shards(None, true)), Some(Consequence::Unhealthy));
+}
+
+#[test]
+fn a_panic_is_told_of_for_five_minutes() {
+    let now = Instant::now() + Duration::from_secs(1000);
+    let ago =
+        |seconds| Panic { at: now - Duration::from_secs(seconds), thread: "shard-1".to_owned() };
+    assert_eq!(panics(None, now), Check::ok("panics"));
+    let told = panics(Some(ago(299)), now).problem.unwrap();
+    let sentence = "the thread shard-1 failed 299 seconds ago and went on; the log says why";
+    assert_eq!(told, (Consequence::Degraded, sentence.to_owned()));
+    assert_eq!(panics(Some(ago(300)), now), Check::ok("panics"));
 }
 
 #[test]

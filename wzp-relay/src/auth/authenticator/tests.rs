@@ -24,7 +24,17 @@ async fn decide(authenticator: &Authenticator, request: AuthRequest) -> Result<G
 
 /// Why a token is refused; `None` if it is good.
 async fn refusal(authenticator: &Authenticator, token: &str) -> Option<AuthFailReason> {
-    decide(authenticator, request(token)).await.err().map(|refusal| refusal.reason)
+    refusal_from(authenticator, 1, token).await
+}
+
+/// The same for somebody of another address.
+async fn refusal_from(
+    authenticator: &Authenticator,
+    address: u8,
+    token: &str,
+) -> Option<AuthFailReason> {
+    let request = AuthRequest { ip: [192, 0, 2, address].into(), ..request(token) };
+    decide(authenticator, request).await.err().map(|refusal| refusal.reason)
 }
 
 fn ok(body: impl Into<String>) -> Answer {
@@ -221,7 +231,7 @@ async fn the_service_is_asked_once_for_the_same_question() {
     let asked = server.asked();
     assert_eq!(asked.len(), 2, "{asked:?}");
     let question: serde_json::Value = serde_json::from_str(&asked[0].body).unwrap();
-    let expected = json!({"token": "good", "room": "lobby", "name": "anna", "ip": "127.0.0.1"});
+    let expected = json!({"token": "good", "room": "lobby", "name": "anna", "ip": "192.0.2.1"});
     assert_eq!(question, expected);
     let elsewhere = AuthRequest { room: "other".into(), ..request("good") };
     assert!(decide(&authenticator, elsewhere).await.is_ok());
@@ -229,11 +239,23 @@ async fn the_service_is_asked_once_for_the_same_question() {
 }
 
 #[tokio::test]
-async fn no_answer_that_makes_sense_is_unavailable_and_opens_the_breaker() {
+async fn a_service_that_fails_for_many_is_left_alone() {
+    let (failed, odd) = (Some(AuthFailReason::Unavailable), Some(AuthFailReason::Unavailable));
+    let http = |status| Answer::Http(status, String::new(), String::new());
     let huge = "x".repeat(1 << 20);
-    let answers =
-        [ok("garbage"), ok(huge), Answer::Http(500, String::new(), String::new()), Answer::Silence];
-    for answer in answers {
+    let cases = [
+        (http(500), failed, true),
+        (http(503), failed, true),
+        (Answer::Silence, failed, true),
+        (ok("garbage"), odd, false),
+        (ok(huge), odd, false),
+        (http(302), odd, false),
+        (http(408), odd, false),
+        (http(429), odd, false),
+        (http(400), Some(AuthFailReason::Denied), false),
+        (http(404), Some(AuthFailReason::Denied), false),
+    ];
+    for (answer, reason, opens) in cases {
         let of_server = answer.clone();
         let server = Service::start(move |_| of_server.clone());
         let rules = WebhookSection {
@@ -243,13 +265,154 @@ async fn no_answer_that_makes_sense_is_unavailable_and_opens_the_breaker() {
             ..WebhookSection::default()
         };
         let authenticator = start(&webhook(server.url("/"), rules));
-        for _ in 0..4 {
-            let reason = refusal(&authenticator, "any").await;
-            assert_eq!(reason, Some(AuthFailReason::Unavailable));
+        for address in 1..=2 {
+            assert_eq!(refusal_from(&authenticator, address, "any").await, reason, "{answer:?}");
         }
-        assert_eq!(server.asked().len(), 2, "then it is left alone");
-        assert_eq!(authenticator.stats().breaker(), BreakerState::Open);
+        let state = if opens { BreakerState::Open } else { BreakerState::Closed };
+        assert_eq!(authenticator.stats().breaker(), state, "{answer:?}");
+        let again = refusal_from(&authenticator, 1, "other").await;
+        let expected = if opens { Some(AuthFailReason::SourcePaused) } else { reason };
+        assert_eq!(again, expected, "{answer:?}");
+        assert_eq!(server.asked().len(), if opens { 2 } else { 3 }, "{answer:?}");
     }
+}
+
+/// A service that lets everybody in but those whose token makes it fail.
+fn moody() -> Service {
+    Service::start(|asked| {
+        let question: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+        match question["token"].as_str().unwrap().split(' ').next() {
+            Some("fail") => Answer::Http(500, String::new(), String::new()),
+            Some("odd") => ok("<html>"),
+            Some("refuse") => Answer::Http(400, String::new(), String::new()),
+            Some("hang") => Answer::Silence,
+            _ => ok(r#"{"allow":true}"#),
+        }
+    })
+}
+
+#[tokio::test]
+async fn no_stranger_closes_the_door_to_others() {
+    let server = moody();
+    let rules =
+        WebhookSection { breaker_pause: Duration::from_secs(3600), ..WebhookSection::default() };
+    for (token, reason, then) in [
+        ("fail", AuthFailReason::Unavailable, AuthFailReason::SourcePaused),
+        ("odd", AuthFailReason::Unavailable, AuthFailReason::Unavailable),
+        ("refuse", AuthFailReason::Denied, AuthFailReason::Denied),
+    ] {
+        let authenticator = start(&webhook(server.url("/"), rules.clone()));
+        for number in 0..20 {
+            let token = format!("{token} {number}");
+            let expected = if number < rules.breaker_failures { reason } else { then };
+            assert_eq!(refusal_from(&authenticator, 1, &token).await, Some(expected), "{token}");
+        }
+        assert_eq!(refusal_from(&authenticator, 2, "good").await, None, "{token}");
+        assert_eq!(authenticator.stats().breaker(), BreakerState::Closed);
+    }
+    let failing = server.asked().iter().filter(|asked| asked.body.contains("fail ")).count();
+    assert_eq!(failing, 5, "then it is not asked for that address");
+}
+
+#[tokio::test]
+async fn many_strangers_keep_nobody_out_who_has_not_failed() {
+    let server = moody();
+    let rules = WebhookSection {
+        breaker_failures: 3,
+        breaker_pause: Duration::from_secs(3600),
+        ..WebhookSection::default()
+    };
+    let authenticator = Arc::new(start(&webhook(server.url("/"), rules)));
+    for address in 1..=3 {
+        let reason = refusal_from(&authenticator, address, "fail").await;
+        assert_eq!(reason, Some(AuthFailReason::Unavailable));
+    }
+    assert_eq!(authenticator.stats().breaker(), BreakerState::Open);
+    let reason = refusal_from(&authenticator, 3, "fail").await;
+    assert_eq!(reason, Some(AuthFailReason::SourcePaused));
+    // A household that comes at once: one tries, the others wait for what it hears.
+    let mut household = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let authenticator = authenticator.clone();
+        let token = format!("good {number}");
+        household.spawn(async move { refusal_from(&authenticator, 9, &token).await });
+    }
+    assert_eq!(household.join_all().await, [None; 20]);
+    assert_eq!(authenticator.stats().breaker(), BreakerState::Closed);
+}
+
+#[tokio::test]
+async fn requests_that_hang_leave_turns_to_others() {
+    let server = moody();
+    let rules = WebhookSection {
+        max_concurrent: 8,
+        timeout: Duration::from_secs(3600),
+        ..WebhookSection::default()
+    };
+    let authenticator = Arc::new(start(&webhook(server.url("/"), rules)));
+    let mut hanging = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let authenticator = authenticator.clone();
+        let token = format!("hang {number}");
+        hanging.spawn(async move { refusal_from(&authenticator, 1, &token).await });
+    }
+    let asked = async {
+        while server.asked().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap();
+    let others = async {
+        for number in 0..20 {
+            assert_eq!(refusal_from(&authenticator, 2, &number.to_string()).await, None);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), others).await.unwrap();
+    assert_eq!(server.asked().len(), 2 + 20, "one has two at a time until it is answered");
+}
+
+#[tokio::test]
+async fn a_new_key_is_known_soon_whoever_asked_for_others_before() {
+    let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
+    let published = Arc::new(Mutex::new(set(&[&old])));
+    let of_server = published.clone();
+    let server = Service::start(move |_| ok(of_server.lock().unwrap().clone()));
+    let authenticator = start(&by_url(server.url("/keys")));
+    for address in [1, 2] {
+        let reason = refusal_from(&authenticator, address, &stranger.token()).await;
+        assert_eq!(reason, Some(AuthFailReason::UnknownKey));
+    }
+    *published.lock().unwrap() = set(&[&old, &new]);
+    assert_eq!(refusal_from(&authenticator, 3, &new.token()).await, None);
+    assert_eq!(refusal_from(&authenticator, 1, &new.token()).await, None);
+}
+
+#[tokio::test]
+async fn a_fetch_that_hangs_keeps_nobody_waiting_whose_key_is_known() {
+    let (known, stranger) = (Signer::new("known"), Signer::new("stranger"));
+    let published = set(&[&known]);
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let server =
+        Service::start(move |_| match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            true => ok(published.clone()),
+            false => Answer::Silence,
+        });
+    let mut section = by_url(server.url("/keys"));
+    section.jwt.jwks_timeout = Duration::from_secs(3600);
+    let authenticator = Arc::new(start(&section));
+    assert_eq!(refusal(&authenticator, &known.token()).await, None);
+    let of_stranger = authenticator.clone();
+    let waits = tokio::spawn(async move { refusal(&of_stranger, &stranger.token()).await });
+    let asked = async {
+        while server.asked().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for address in 1..100 {
+            assert_eq!(refusal_from(&authenticator, address, &known.token()).await, None);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap();
+    waits.abort();
 }
 
 #[tokio::test]
@@ -265,10 +428,14 @@ async fn a_service_that_comes_back_is_found() {
     let rules =
         WebhookSection { breaker_failures: 1, breaker_pause: pause, ..WebhookSection::default() };
     let authenticator = start(&webhook(server.url("/"), rules));
-    assert_eq!(refusal(&authenticator, "any").await, Some(AuthFailReason::Unavailable));
+    for address in [1, 2] {
+        let reason = refusal_from(&authenticator, address, "any").await;
+        assert_eq!(reason, Some(AuthFailReason::Unavailable));
+    }
     assert_eq!(authenticator.stats().breaker(), BreakerState::Open);
     down.store(false, std::sync::atomic::Ordering::Relaxed);
     let back = async {
+        // Its address is paused, but for one try.
         while refusal(&authenticator, "any").await.is_some() {
             tokio::time::sleep(pause).await;
         }

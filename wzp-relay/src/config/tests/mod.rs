@@ -1,6 +1,10 @@
 //! Layers and mistakes.
 
+mod files;
+mod foreign;
 mod random;
+mod state_dir;
+mod variables;
 mod written;
 
 use std::collections::BTreeSet;
@@ -23,11 +27,13 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn load(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, String> {
     let (_folder, path) = file(text);
     let arguments = ["wzp-relay", "--config", path.to_str().unwrap()];
-    let matches = Cli::command().get_matches_from(arguments.iter().chain(flags));
-    let cli = Cli::from_matches(&matches).unwrap();
-    let variables = variables.iter().map(|(name, value)| (OsString::from(name), value.into()));
-    Loaded::with_environment(&cli, variables)
+    let cli = Cli::parse(arguments.iter().chain(flags)).unwrap();
+    Loaded::with_environment(&cli, environment(variables))
         .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+}
+
+fn environment(variables: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsString)> {
+    variables.iter().map(|(name, value)| (OsString::from(name), value.into()))
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -100,7 +106,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
     let cases = [
         ("limits.bytes_per_second = 500", "limits.frame_bytes (default)"),
         ("limits.room_members = 60000", "limits.outbox_bytes (default)"),
-        ("limits.idle_timeout = '10s'", "limits.ping_interval (default)"),
+        ("limits.idle_timeout = '14s'", "limits.ping_interval (default)"),
         ("tracing.sample_rate = 1.5", "0 to 1"),
         ("metrics.path = 'metrics'", "slash"),
         ("metrics.path = '/ready'", "another path"),
@@ -109,6 +115,7 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ("relay.state_dir = ''", "HOME"),
         ("relay.shards = 4000", "0 to"),
         ("forward.bundle_window = '1s'", "0s to 20ms"),
+        ("limits.membership_window = '10ms'", "50ms to 2s"),
         ("logging.max_size = 10", "1KiB"),
     ];
     for (text, expected) in cases {
@@ -219,48 +226,9 @@ fn a_certificate_of_the_command_line_brings_its_key() {
 }
 
 #[test]
-fn variables_take_values_of_every_kind() {
-    let cases = [
-        ("WZP_METRICS__ENABLED", "false", "metrics.enabled", "false"),
-        ("WZP_METRICS__PATH", "/5", "metrics.path", "\"/5\""),
-        ("WZP_RELAY__CERT", "5", "relay.cert", "\"5\""),
-        ("WZP_TRACING__SAMPLE_RATE", "0.5", "tracing.sample_rate", "0.5"),
-        ("WZP_LOGGING__LEVEL", "debug", "logging.level", "\"debug\""),
-        ("WZP_LOGGING__MAX_SIZE", "10MB", "logging.max_size", "\"10MB\""),
-        ("WZP_LIMITS__IDLE_TIMEOUT", "1m", "limits.idle_timeout", "\"1m\""),
-        ("WZP_AUDIT__EVENTS", "['lifecycle']", "audit.events", "[\"lifecycle\"]"),
-        ("WZP_EBPF__INTERFACES", "['eth0']", "ebpf.interfaces", "[\"eth0\"]"),
-    ];
-    for (name, given, key, value) in cases {
-        let config = load("relay.key = 'k'\nrelay.cert = 'c'", &[(name, given)], &[]).unwrap();
-        assert_eq!(values::flat(&config.config)[key].to_string(), value, "{name}");
-    }
-}
-
-#[test]
-fn wrong_variables_are_named_and_others_left_alone() {
-    let cases = [
-        ("WZP_LIMITS__SESIONS", "5", "did you mean WZP_LIMITS__SESSIONS"),
-        ("WZP_X__Y", "5", "there are the sections relay"),
-        ("WZP_LIMITS__SESSIONS", "5\n[relay]", "invalid type"),
-        ("WZP_EBPF__INTERFACES", "eth0", "invalid type"),
-        ("WZP_EBPF__SLOTS", "0", "1 to"),
-        ("WZP___", "0", "no such key"),
-    ];
-    for (name, value, expected) in cases {
-        let error = load("", &[(name, value)], &[]).unwrap_err();
-        let place = format!("environment {name}");
-        assert!(error.contains(expected) && error.contains(&place), "{name}: {error}");
-    }
-    let others = [("WZP_KEEP", "1"), ("WZPX__Y", "1"), ("OTHER__X", "1")];
-    assert_eq!(load("", &others, &[]).unwrap().config, Config::default());
-}
-
-#[test]
 fn a_changed_file_is_read_again() {
     let (_folder, path) = file("[limits]\nsessions = 5\n");
-    let mut cli = Cli::default();
-    cli.config = Some(path.clone());
+    let cli = Cli { config: Some(path.clone()), ..Cli::default() };
     let load = || Loaded::with_environment(&cli, std::iter::empty());
     let old = load().unwrap().config;
     std::fs::write(&path, "[limits]\nsessions = 6\n").unwrap();
@@ -272,36 +240,4 @@ fn a_changed_file_is_read_again() {
     std::fs::remove_file(&path).unwrap();
     let error = format!("{:#}", anyhow::Error::new(load().unwrap_err()));
     assert_eq!(error.matches("os error 2").count(), 1, "the cause is told once: {error}");
-}
-
-#[test]
-fn what_this_host_lacks_is_warned_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let here = |name: &str| Some(folder.path().join(name));
-    let mut config = Config::default();
-    config.relay.state_dir = folder.path().join("state");
-    assert!(system::warnings(&config).is_empty());
-    config.relay.cert = here("cert.pem");
-    config.relay.key = here("key.pem");
-    config.ebpf.interfaces = vec!["lo".into(), "nosuch0".into()];
-    config.metrics.web_config = here("web.yml");
-    config.auth.mode = AuthMode::Jwt;
-    config.auth.jwt.jwks_file = here("keys.json");
-    // Below what is a file no folder can be, whoever asks.
-    std::fs::write(folder.path().join("file"), "").unwrap();
-    config.logging.file = here("file/relay.log");
-    config.audit.file = here("file/audit.log");
-    config.audit.enabled = true;
-    let found = system::warnings(&config);
-    let about: Vec<_> = found.iter().map(|warning| warning.keys[0]).collect();
-    let expected = [
-        "relay.cert",
-        "ebpf.interfaces",
-        "metrics.web_config",
-        "auth.mode",
-        "logging.file",
-        "audit.file",
-    ];
-    assert_eq!(about, expected);
-    assert!(found[1].text.contains("nosuch0"), "{found:?}");
 }

@@ -29,7 +29,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge(
         "wzp_relay_auth_breaker_state",
-        "1 for the state of the breaker of the service at auth.webhook.url: closed (it is asked), open (it is left alone) or half_open (one request tries it)",
+        "1 for the state of the breaker of the service at auth.webhook.url: closed (it is asked), open (it is left alone) or half_open (a few requests try it)",
         |scrape| {
             let now = scrape.sources.auth.breaker();
             let is = |state| f64::from(u8::from(state == now));

@@ -65,6 +65,15 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .by(&["result"]),
     counter(
+        "wzp_relay_panics_total",
+        "Panics in any thread, by the part of the relay that it belongs to; the log says what failed",
+        |scrape| {
+            let counts = scrape.sources.panics.counts();
+            counts.map(|(part, count)| (vec![part.to_owned()], count as f64)).collect()
+        },
+    )
+    .by(&["part"]),
+    counter(
         "wzp_relay_config_reloads_total",
         "Times the configuration was read anew, by result",
         |scrape| {

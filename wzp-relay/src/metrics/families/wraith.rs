@@ -35,7 +35,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "UDP packets that the kernel did not take, or dropped because a shard did not read them in time",
         |scrape| {
             let dropped = scrape.receive_drops.unwrap_or(0);
-            single((scrape.total(|shard| &shard.udp_send_errors) + dropped) as f64)
+            single((scrape.udp_send_errors() + dropped) as f64)
         },
     ),
     gauge("wraith_connections_active", "Connections that are not over", |scrape| {

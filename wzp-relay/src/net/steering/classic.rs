@@ -1,6 +1,7 @@
 //! The rule as a classic-BPF filter, which needs no privileges. It gives the
 //! socket's place in the group: when a socket is closed, the kernel moves the
-//! last one into its place.
+//! last one into its place. Those that shards only send by are bound later, and
+//! so come after all places that it gives.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

@@ -19,7 +19,7 @@ pub enum Steering {
     Ebpf,
     /// The classic-BPF filter.
     Classic,
-    /// Nothing: there is one shard, or they have to hand packets on.
+    /// Nothing: shards have to hand packets on.
     None,
 }
 
@@ -41,7 +41,9 @@ impl Steering {
 /// shard 0 and so on, for as long as they are open. `ebpf`: whether that may be
 /// an eBPF program.
 pub fn start(sockets: &[UdpSocket], ebpf: bool) -> Steering {
-    let [first, _, ..] = sockets else { return Steering::None };
+    let Some(first) = sockets.first() else { return Steering::None };
+    // For one shard the filter does all there is to do: it names no other socket.
+    let ebpf = ebpf && sockets.len() > 1;
     let refused = match ebpf.then(|| ebpf::attach(sockets)) {
         Some(Ok(())) => {
             info!("an eBPF program steers packets to shards");
@@ -71,20 +73,24 @@ mod tests {
     use wzp_testbed::skip;
 
     use super::*;
-    use crate::net::socket::bind;
+    use crate::net::socket::{bind, open_lanes};
 
-    /// What arrives and where it belongs, for three shards.
-    fn cases() -> Vec<(String, Vec<u8>, usize)> {
+    /// What arrives and where it belongs, for so many shards.
+    fn cases(shards: usize) -> Vec<(String, Vec<u8>, usize)> {
         let mut cases = Vec::new();
         for id in 0..12 {
-            let shard = usize::from(id) % 3;
+            let shard = usize::from(id) % shards;
             let short = [&[0x40, id][..], &[0; 20]].concat();
             let long = [&[0xc0, 0, 0, 0, 1, 8, id][..], &[0; 20]].concat();
             cases.push((format!("short header, id {id}"), short, shard));
             cases.push((format!("long header, id {id}"), long, shard));
         }
-        cases.push(("short header that ends with the id".into(), vec![0x40, 5], 2));
-        cases.push(("long header that ends with it".into(), vec![0xc0, 0, 0, 0, 1, 8, 4], 1));
+        cases.push(("short header that ends with the id".into(), vec![0x40, 5], 5 % shards));
+        cases.push((
+            "long header that ends with it".into(),
+            vec![0xc0, 0, 0, 0, 1, 8, 4],
+            4 % shards,
+        ));
         for (case, packet) in [
             ("nothing", &[][..]),
             ("short header without an id", &[0x40]),
@@ -95,39 +101,82 @@ mod tests {
         cases
     }
 
-    /// Every packet comes from another port, as after a change of address.
-    fn packets_go_where_their_ids_say(wanted: Steering) {
+    /// Every packet comes from another port, as after a change of address. None
+    /// goes to the sockets that are only sent by, whether all of them are open or
+    /// some have been closed.
+    fn packets_go_where_their_ids_say(shards: usize, wanted: Steering) {
         for (address, to) in
             [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::1]:0", "::1")]
         {
-            let sockets = bind(address.parse().unwrap(), 3).unwrap();
+            let sockets = bind(address.parse().unwrap(), shards).unwrap();
             assert_eq!(start(&sockets, wanted == Steering::Ebpf), wanted);
+            let mut lanes = open_lanes(&sockets, wanted);
+            lanes[0].drain(..3);
             let port = sockets[0].local_addr().unwrap().port();
             for socket in &sockets {
                 socket.set_nonblocking(false).unwrap();
                 socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             }
-            for (case, sent, shard) in cases() {
+            for (case, sent, shard) in cases(shards) {
                 let from = UdpSocket::bind((to, 0)).unwrap();
                 from.send_to(&sent, (to, port)).unwrap();
                 let mut received = [0; 100];
-                let (length, _) = sockets[shard]
+                let (length, asker) = sockets[shard]
                     .recv_from(&mut received)
                     .unwrap_or_else(|error| panic!("{case}, {address}: {error}"));
                 assert_eq!(received[..length], sent, "{case}, {address}");
+                // Answers come from the port that was asked, by whichever socket.
+                from.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                for lane in lanes[shard].iter().chain([&sockets[shard]]) {
+                    lane.send_to(&sent, asker).unwrap();
+                    let (_, answered_by) = from.recv_from(&mut received).unwrap();
+                    assert_eq!(answered_by.port(), port, "{case}, {address}");
+                }
             }
         }
     }
 
     #[test]
     fn the_filter_steers_by_connection_id_and_not_by_address() {
-        packets_go_where_their_ids_say(Steering::Classic);
+        packets_go_where_their_ids_say(3, Steering::Classic);
+    }
+
+    #[test]
+    fn one_shard_gets_all_that_arrives() {
+        packets_go_where_their_ids_say(1, Steering::Classic);
+        // There is nothing to choose that would need a program.
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        assert_eq!(start(&sockets, true), Steering::Classic);
+    }
+
+    #[test]
+    fn sockets_to_send_by_take_nothing_in() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let lanes = open_lanes(&sockets, Steering::Classic);
+        let to = sockets[0].local_addr().unwrap();
+        // Nothing steers, and the kernel chooses any of the group.
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        drop(sockets);
+        for _ in 0..100 {
+            from.send_to(&[0x40, 0], to).unwrap();
+        }
+        for lane in &lanes[0] {
+            let error = lane.recv_from(&mut [0; 100]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn without_steering_there_are_no_others() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let lanes = open_lanes(&sockets, Steering::None);
+        assert!(lanes.len() == 2 && lanes.iter().all(Vec::is_empty));
     }
 
     #[test]
     fn the_program_steers_by_connection_id_and_not_by_address() {
         if skip::have_namespaces("the_program_steers_by_connection_id_and_not_by_address") {
-            packets_go_where_their_ids_say(Steering::Ebpf);
+            packets_go_where_their_ids_say(3, Steering::Ebpf);
         }
     }
 
@@ -167,12 +216,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_shard_needs_no_steering() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        assert_eq!(start(&sockets, true), Steering::None);
-    }
-
     /// With the filter, the last socket takes the place of the closed one, and
     /// its own packets go to whichever their addresses say.
     #[test]
@@ -189,7 +232,7 @@ mod tests {
             socket.set_nonblocking(false).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         }
-        for (case, sent, shard) in cases().iter().filter(|(.., shard)| *shard > 0) {
+        for (case, sent, shard) in cases(3).iter().filter(|(.., shard)| *shard > 0) {
             let from = UdpSocket::bind("127.0.0.1:0").unwrap();
             from.send_to(sent, to).unwrap();
             let mut received = [0; 100];

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::health::{Check, Consequence, Phase};
-use crate::http::testing::Server;
+use crate::http::testing::{Server, limits};
 
 /// So short that a test need not wait, for what is to run out.
 const SHORT: Duration = Duration::from_millis(50);
@@ -115,7 +115,7 @@ async fn probes_learn_from_the_status_what_to_do() {
 
 #[tokio::test]
 async fn half_a_request_is_cut_off() {
-    let server = Server::within(Limits { request: SHORT, ..LIMITS }, None).await;
+    let server = Server::within(Limits { request: SHORT, ..limits() }, None).await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
     slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: te").await.unwrap();
     let mut rest = Vec::new();
@@ -126,7 +126,7 @@ async fn half_a_request_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_asks_nothing_more_is_let_go_and_not_blamed() {
-    let server = Server::within(Limits { request: SHORT, ..LIMITS }, None).await;
+    let server = Server::within(Limits { request: SHORT, ..limits() }, None).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     idle.write_all(b"GET /ready HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -138,9 +138,9 @@ async fn a_client_that_asks_nothing_more_is_let_go_and_not_blamed() {
 
 #[tokio::test]
 async fn metrics_that_take_too_long_are_refused_and_read_once() {
-    let server = Server::within(Limits { answer: SHORT, ..LIMITS }, None).await;
+    let server = Server::within(Limits { answer: SHORT, ..limits() }, None).await;
     let (program, (held, release)) = (server.program.clone(), std::sync::mpsc::channel::<()>());
-    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let (locked, is_locked) = oneshot::channel();
     let holder = std::thread::spawn(move || {
         let _gate = program.gate.lock().unwrap();
         locked.send(()).unwrap();
@@ -166,24 +166,8 @@ async fn metrics_that_take_too_long_are_refused_and_read_once() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let server = Server::within(Limits { connections: 1, ..LIMITS }, None).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(b"GET /ready HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
-    let mut byte = [0];
-    first.read_exact(&mut byte).await.unwrap();
-    let mut second = TcpStream::connect(server.address).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
-    second.write_all(request).await.unwrap();
-    drop(first);
-    let mut answer = String::new();
-    second.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains("\nwzp_http_connections 1\n"), "{answer}");
-}
-
-#[tokio::test]
 async fn a_connection_is_not_kept_for_ever() {
-    let server = Server::within(Limits { connection: SHORT, ..LIMITS }, None).await;
+    let server = Server::within(Limits { connection: SHORT, ..limits() }, None).await;
     let mut kept = TcpStream::connect(server.address).await.unwrap();
     let mut rest = Vec::new();
     kept.read_to_end(&mut rest).await.unwrap();

@@ -14,8 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::http::serve::LIMITS;
-use crate::http::testing::{Answer, Server, ask};
+use crate::http::testing::{Answer, Server, ask, limits};
 
 /// A folder with a file and what it names.
 struct Folder {
@@ -98,23 +97,33 @@ impl Folder {
 const TLS: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
 
 async fn serve(path: &Path) -> Server {
-    Server::within(LIMITS, Some(WebConfig::load(path).unwrap())).await
+    Server::within(limits(), Some(WebConfig::load(path).unwrap())).await
 }
 
 #[test]
 fn mistakes_are_named_with_what_to_do() {
     let folder = Folder::new();
     folder.write("empty.pem", "");
-    let cases: [(String, &[&str]); 11] = [
+    let other = folder.issue().1.serialize_pem();
+    folder.write("other.pem", &other);
+    folder.write("line.pem", &other.replace('\n', " "));
+    folder.write("damaged.pem", &other.replace("MI", "AA"));
+    let cases: [(String, &[&str]); 17] = [
         ("tls_server_config: [".into(), &["web.yml", "line 1"]),
-        ("tls_config:\n  cert_file: a\n".into(), &["tls_config", "tls_server_config"]),
-        (format!("{TLS}  max_version: TLS13\n"), &["max_version", "min_version"]),
-        (format!("{TLS}  min_version: TLS10\n"), &["TLS10", "TLS12"]),
+        ("tls_config:\n  cert_file: a\n".into(), &["line 1, column 1", "tls_server_config"]),
+        (format!("{TLS}  max_version: TLS13\n"), &["line 4, column 3", "min_version"]),
+        (format!("{TLS}  min_version: TLS10\n"), &["line 4", "known are TLS12"]),
         (format!("{TLS}  client_auth_type: RequestClientCert\n"), &["RequireAndVerifyClientCert"]),
+        ("basic_auth_users: secret\n".into(), &["line 1", "not what belongs here"]),
+        (format!("{TLS}{TLS}"), &["line 4", "twice"]),
+        (TLS.replace("key.pem", "line.pem"), &["key_file", "line.pem", "line breaks"]),
+        (TLS.replace("key.pem", "damaged.pem"), &["key_file", "damaged.pem"]),
+        (TLS.replace("key.pem", "other.pem"), &["cert.pem", "other.pem", "belong together"]),
+        (TLS.replace("key.pem", "cert.pem"), &["key_file", "swapped"]),
         (format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n"), &["client_ca_file"]),
         (format!("{TLS}  client_ca_file: ca.pem\n"), &["client_auth_type"]),
         ("tls_server_config:\n  cert_file: cert.pem\n".into(), &["key_file"]),
-        (TLS.replace("cert.pem", "empty.pem"), &["cert_file", "empty.pem", "no certificate"]),
+        (TLS.replace("cert.pem", "empty.pem"), &["cert_file", "empty.pem", "not a PEM file"]),
         (TLS.replace("key.pem", "nothing.pem"), &["key_file", "nothing.pem"]),
         ("basic_auth_users:\n  anna: secret\n".into(), &["anna", "bcrypt", "htpasswd"]),
     ];
@@ -123,16 +132,21 @@ fn mistakes_are_named_with_what_to_do() {
         for part in expected {
             assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
         }
+        let body = &other.lines().nth(1).unwrap()[4..24];
+        let decimal = format!("{:?}", body.as_bytes());
+        for secret in ["secret", body, decimal.trim_matches(['[', ']'])] {
+            assert!(!error.contains(secret), "{text:?} is told: {error:?}");
+        }
     }
     let missing = WebConfig::load(Path::new("/nonexistent/web.yml")).err().unwrap();
     assert!(missing.to_string().contains("/nonexistent/web.yml"), "{missing}");
 }
 
-#[test]
-fn an_empty_file_protects_nothing() {
+#[tokio::test]
+async fn an_empty_file_protects_nothing() {
     let folder = Folder::new();
     for text in ["", "# nothing yet\n", "{}\n"] {
-        let protection = WebConfig::load(&folder.file(text)).unwrap().current();
+        let protection = WebConfig::load(&folder.file(text)).unwrap().current().await;
         assert!(protection.tls.is_none() && protection.users.is_empty(), "{text:?}");
     }
 }
@@ -174,6 +188,29 @@ async fn new_connections_get_a_new_certificate() {
     assert_eq!(folder.seen(&server).await, before);
     folder.certify();
     assert_ne!(folder.seen(&server).await, before);
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_keep_nobody_out() {
+    let folder = Folder::new();
+    let server = serve(&folder.file(TLS)).await;
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(server.connect_from(0x00_02_00).await);
+    }
+    let answer = timeout(Duration::from_secs(5), folder.get(&server, &[])).await;
+    assert_eq!(answer.expect("it is answered soon").status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_wait_for_files_that_do_not_answer() {
+    let folder = Folder::new();
+    let config = WebConfig::load(&folder.file(TLS)).unwrap();
+    // As while another connection looks, for as long as that takes.
+    let look = config.0.stamps.lock().await;
+    folder.file("nonsense: 1\n");
+    assert!(config.current().await.tls.is_some());
+    drop(look);
 }
 
 #[tokio::test]

@@ -4,19 +4,13 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockAddr;
 
 use crate::shard::OutPacket;
 
 /// Packets per system call. The gain is nearly all had at 32.
-const BATCH: usize = 64;
-
-/// How long a full socket buffer may hold up a shard before its packets are
-/// dropped: voice that waits longer is better sent anew.
-const PATIENCE: Duration = Duration::from_millis(2);
+pub(super) const BATCH: usize = 64;
 
 /// Room for one address and one congestion mark.
 const CONTROL_BYTES: usize = 64;
@@ -26,24 +20,20 @@ const CONTROL_BYTES: usize = 64;
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL_BYTES]);
 
-/// What the kernel took.
+/// What became of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
+    /// That the kernel took.
     pub(super) packets: u64,
-    /// Without UDP and IP headers.
+    /// Of those, without UDP and IP headers.
     pub(super) bytes: u64,
+    /// That the kernel will not take: no route, a firewall, too long.
+    pub(super) refused: u64,
 }
 
-/// Sends all packets. Those that the kernel does not take are dropped.
-pub(super) fn send_all(socket: &UdpSocket, packets: &[OutPacket]) -> Sent {
-    let mut sent = Sent::default();
-    for batch in packets.chunks(BATCH) {
-        send_batch(socket, batch, &mut sent);
-    }
-    sent
-}
-
-fn send_batch(socket: &UdpSocket, packets: &[OutPacket], total: &mut Sent) {
+/// Sends at most [`BATCH`] packets and tells of how many it is known what became
+/// of them. They are the first; the others have no room in the socket's buffer.
+pub(super) fn send(socket: &UdpSocket, packets: &[&OutPacket], total: &mut Sent) -> usize {
     let mut addresses: [Option<SockAddr>; BATCH] = [const { None }; BATCH];
     let mut slices: [libc::iovec; BATCH] = [EMPTY_SLICE; BATCH];
     let mut controls = [Control([0; CONTROL_BYTES]); BATCH];
@@ -67,7 +57,6 @@ fn send_batch(socket: &UdpSocket, packets: &[OutPacket], total: &mut Sent) {
         write_control(header, packet);
     }
 
-    let mut waited = false;
     let mut done = 0;
     while done < packets.len() {
         let rest = &mut headers[done..packets.len()];
@@ -86,26 +75,19 @@ fn send_batch(socket: &UdpSocket, packets: &[OutPacket], total: &mut Sent) {
             }
             Err(_) => match io::Error::last_os_error().kind() {
                 io::ErrorKind::Interrupted => 0,
-                io::ErrorKind::WouldBlock if !waited => {
-                    waited = true;
-                    wait_for_room(socket);
-                    0
-                }
-                io::ErrorKind::WouldBlock => rest.len(),
+                io::ErrorKind::WouldBlock => return done,
                 // This receiver cannot be reached; the others can.
-                _ => 1,
+                _ => {
+                    total.refused += 1;
+                    1
+                }
             },
         };
     }
+    done
 }
 
 const EMPTY_SLICE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-
-fn wait_for_room(socket: &UdpSocket) {
-    let mut fds = [PollFd::new(socket, PollFlags::OUT)];
-    // Whatever it says, the next attempt finds out.
-    let _ = poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref());
-}
 
 /// Appends the source address and the congestion mark, as far as the packet
 /// has them, and sets the control length to what was written.
@@ -162,11 +144,13 @@ fn append<T: Copy>(header: &libc::msghdr, offset: usize, level: i32, kind: i32, 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use quinn_proto::EcnCodepoint;
     use quinn_udp::{RecvMeta, UdpSocketState};
 
     use super::*;
+    use crate::shard::Standing;
 
     fn packet(
         destination: SocketAddr,
@@ -175,7 +159,7 @@ mod tests {
         fill: u8,
     ) -> OutPacket {
         let source = source.map(|text| text.parse().unwrap());
-        OutPacket { destination, source, ecn, bytes: vec![fill; 100] }
+        OutPacket { destination, source, ecn, standing: Standing::Prompt, bytes: vec![fill; 100] }
     }
 
     #[test]
@@ -197,8 +181,9 @@ mod tests {
                     let IpAddr::V4(v4) = destination.ip() else { unreachable!() };
                     destination.set_ip(v4.to_ipv6_mapped().into());
                 }
-                let sent = send_all(&sender, &[packet(destination, source, ecn, 7)]);
-                assert_eq!(sent, Sent { packets: 1, bytes: 100 });
+                let mut sent = Sent::default();
+                send(&sender, &[&packet(destination, source, ecn, 7)], &mut sent);
+                assert_eq!(sent, Sent { packets: 1, bytes: 100, refused: 0 });
                 let mut buffer = [0; 2000];
                 let mut meta = [RecvMeta::default()];
                 let mut slices = [io::IoSliceMut::new(&mut buffer)];
@@ -222,7 +207,12 @@ mod tests {
                 packet(if number % 40 == 3 { bad } else { good }, None, None, number as u8)
             })
             .collect();
-        assert_eq!(send_all(&sender, &packets), Sent { packets: 195, bytes: 19_500 });
+        let packets: Vec<_> = packets.iter().collect();
+        let mut sent = Sent::default();
+        for batch in packets.chunks(BATCH) {
+            assert_eq!(send(&sender, batch, &mut sent), batch.len());
+        }
+        assert_eq!(sent, Sent { packets: 195, bytes: 19_500, refused: 5 });
         let expected: Vec<u8> = (0..200u8).filter(|number| number % 40 != 3).collect();
         let mut buffer = [0; 200];
         let received: Vec<u8> = expected

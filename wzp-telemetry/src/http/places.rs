@@ -1,0 +1,222 @@
+//! Who has the connections of a listener, and who makes way for a newcomer.
+//!
+//! Whoever comes gets in. Where all places are taken, or all that one owner may have,
+//! the connection goes that is least of use: one that is not being answered before one
+//! that is, of the owner who has the most, and of these the one that has gone longest
+//! without an answer.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// In all.
+    pub all: usize,
+    /// Of one owner.
+    pub each: usize,
+}
+
+/// Why a connection had to make way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// All places were taken.
+    Crowded,
+    /// Its owner had all that one may have, and wanted another.
+    Share,
+}
+
+/// The places of a listener, by owner: an address, or a process.
+#[derive(Debug)]
+pub struct Places<K> {
+    share: Share,
+    seats: Mutex<Seats<K>>,
+}
+
+#[derive(Debug)]
+struct Seats<K> {
+    /// By the order in which they were taken.
+    taken: BTreeMap<u64, Seat<K>>,
+    /// Counts what happens, in place of a clock.
+    events: u64,
+}
+
+#[derive(Debug)]
+struct Seat<K> {
+    owner: K,
+    /// Whether a request is being answered.
+    busy: bool,
+    /// The event of its beginning or last answer.
+    since: u64,
+    lost: oneshot::Sender<Lost>,
+}
+
+impl<K: Copy + Eq + Hash> Places<K> {
+    /// All of them free.
+    pub fn new(share: Share) -> Arc<Self> {
+        let seats = Seats { taken: BTreeMap::new(), events: 0 };
+        Arc::new(Self { share, seats: Mutex::new(seats) })
+    }
+
+    /// A place for a connection of `owner`, until it is dropped or the receiver is told
+    /// that the connection must end now: another one has its place.
+    pub fn take(self: &Arc<Self>, owner: K) -> (Place<K>, oneshot::Receiver<Lost>) {
+        let (lost, is_lost) = oneshot::channel();
+        let mut seats = self.seats();
+        if let Some((number, why)) = seats.least_of_use(owner, self.share)
+            && let Some(seat) = seats.taken.remove(&number)
+        {
+            // It may be ending by itself.
+            let _ = seat.lost.send(why);
+        }
+        let number = seats.next_event();
+        seats.taken.insert(number, Seat { owner, busy: false, since: number, lost });
+        (Place { places: self.clone(), number }, is_lost)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats<K>> {
+        // Every change leaves them whole, so a panic elsewhere is no harm.
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Seats<K> {
+    fn next_event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    /// Who has to make way for a connection of `owner`, if anybody has to.
+    fn least_of_use(&self, owner: K, share: Share) -> Option<(u64, Lost)> {
+        let mut held = HashMap::<K, usize>::new();
+        for seat in self.taken.values() {
+            *held.entry(seat.owner).or_default() += 1;
+        }
+        let (among, why): (Option<K>, _) = match () {
+            () if held.get(&owner).is_some_and(|own| *own >= share.each) => {
+                (Some(owner), Lost::Share)
+            }
+            () if self.taken.len() >= share.all => (None, Lost::Crowded),
+            () => return None,
+        };
+        let seats = self.taken.iter().filter(|(_, seat)| among.is_none_or(|k| k == seat.owner));
+        let least = seats.min_by_key(|(_, seat)| {
+            (seat.busy, Reverse(held.get(&seat.owner).copied()), seat.since)
+        });
+        least.map(|(number, _)| (*number, why))
+    }
+}
+
+/// A connection's place.
+#[derive(Debug)]
+pub struct Place<K: Copy + Eq + Hash> {
+    places: Arc<Places<K>>,
+    number: u64,
+}
+
+impl<K: Copy + Eq + Hash> Place<K> {
+    /// A request is being answered from here on.
+    pub fn asked(&self) {
+        self.update(|seat, _| seat.busy = true);
+    }
+
+    /// The answer is made; it may still be on its way.
+    pub fn answered(&self) {
+        self.update(|seat, event| {
+            seat.busy = false;
+            seat.since = event;
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Seat<K>, u64)) {
+        let mut seats = self.places.seats();
+        let event = seats.next_event();
+        // It is gone if another connection has the place.
+        if let Some(seat) = seats.taken.get_mut(&self.number) {
+            change(seat, event);
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
+    fn drop(&mut self) {
+        self.places.seats().taken.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections by name, the first letter being the owner's.
+    struct Hall {
+        places: Arc<Places<char>>,
+        inside: Vec<(&'static str, Place<char>, oneshot::Receiver<Lost>)>,
+    }
+
+    impl Hall {
+        fn new(all: usize, each: usize) -> Self {
+            Self { places: Places::new(Share { all, each }), inside: Vec::new() }
+        }
+
+        /// Those who had to make way.
+        fn comes(&mut self, name: &'static str) -> Vec<(&'static str, Lost)> {
+            let (place, lost) = self.places.take(name.chars().next().unwrap());
+            self.inside.push((name, place, lost));
+            let gone = self.inside.extract_if(.., |(_, _, lost)| !lost.is_empty());
+            gone.map(|(name, _, mut lost)| (name, lost.try_recv().unwrap())).collect()
+        }
+
+        fn place(&self, name: &str) -> &Place<char> {
+            &self.inside.iter().find(|(inside, ..)| *inside == name).unwrap().1
+        }
+
+        fn leaves(&mut self, name: &str) {
+            self.inside.retain(|(inside, ..)| *inside != name);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_its_own_oldest_or_of_the_heaviest() {
+        let mut hall = Hall::new(5, 3);
+        for name in ["b1", "a1", "a2", "a3"] {
+            assert_eq!(hall.comes(name), []);
+        }
+        assert_eq!(hall.comes("a4"), [("a1", Lost::Share)], "all that one may have");
+        assert_eq!(hall.comes("c1"), []);
+        assert_eq!(hall.comes("c2"), [("a2", Lost::Crowded)], "a has the most");
+        // Now a, b and c have 2, 1 and 2.
+        hall.place("a3").asked();
+        hall.place("a3").answered();
+        assert_eq!(hall.comes("d1"), [("a4", Lost::Crowded)], "a3 was answered since");
+        assert_eq!(hall.comes("e1"), [("c1", Lost::Crowded)]);
+        assert_eq!(hall.comes("f1"), [("b1", Lost::Crowded)], "each has one: the oldest");
+    }
+
+    #[test]
+    fn who_is_being_answered_goes_last() {
+        let mut hall = Hall::new(3, 2);
+        for name in ["a1", "a2", "b1"] {
+            hall.comes(name);
+        }
+        hall.place("a1").asked();
+        hall.place("a2").asked();
+        assert_eq!(hall.comes("c1"), [("b1", Lost::Crowded)]);
+        hall.place("c1").asked();
+        assert_eq!(hall.comes("d1"), [("a1", Lost::Crowded)], "even so a newcomer gets in");
+    }
+
+    #[test]
+    fn a_place_that_was_left_is_free() {
+        let mut hall = Hall::new(1, 1);
+        hall.comes("a1");
+        hall.leaves("a1");
+        assert_eq!(hall.comes("b1"), []);
+        assert_eq!(hall.comes("c1"), [("b1", Lost::Crowded)]);
+        assert_eq!(hall.places.seats().taken.len(), 1, "the old place does not free the new one's");
+    }
+}

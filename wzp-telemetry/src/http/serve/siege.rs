@@ -1,0 +1,135 @@
+//! Clients that hold a listener, and those who must be answered all the same.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use super::*;
+use crate::http::testing::{Answer, Server, ask, limits};
+
+/// Far less than any limit of the listener lets a client wait.
+const SOON: Duration = Duration::from_secs(8);
+
+/// Somebody else's, whose own limit is 16 connections.
+const ATTACKER: u32 = 0x00_02_00;
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(SOON, what).await.expect("it is answered soon")
+}
+
+/// Both pages that say whether the program lives, and the metrics.
+async fn watch(server: &Server) -> Answer {
+    for page in ["/health", "/ready"] {
+        assert_eq!(soon(server.get(page)).await.status, 200, "{page}");
+    }
+    let metrics = soon(server.get("/metrics")).await;
+    assert_eq!(metrics.status, 200);
+    metrics
+}
+
+#[tokio::test]
+async fn one_address_cannot_have_all_connections() {
+    let server = Server::start().await;
+    for begun in ["", "GET /metrics HTTP/1.1\r\nhost:", "GET /ready HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut held = Vec::new();
+        for _ in 0..80 {
+            let mut stream = server.connect_from(ATTACKER).await;
+            // It may have had to make way already.
+            let _ = stream.write_all(begun.as_bytes()).await;
+            held.push(stream);
+        }
+        let metrics = watch(&server).await;
+        assert!(metrics.value("wzp_http_connections") <= 18.0, "16, and two that are ending");
+        assert!(metrics.aborted("share") >= 64.0 && metrics.aborted("crowded") == 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_in_when_many_addresses_hold_all_connections() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    for host in 0..64 {
+        held.push(server.connect_from(ATTACKER + host).await);
+    }
+    let metrics = watch(&server).await;
+    assert!((1.0..=3.0).contains(&metrics.aborted("crowded")), "one for each that came");
+    // Those who were there first.
+    let mut oldest = held.swap_remove(0);
+    assert_eq!(soon(oldest.read(&mut [0])).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_do_not_pile_up() {
+    let limits = Limits { send: Duration::from_millis(300), ..limits() };
+    let server = Server::within(limits, None).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let (mut unread, mut asks) = socket.connect(server.address).await.unwrap().into_split();
+    let flood = tokio::spawn(async move {
+        let requests = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+        while asks.write_all(requests.as_bytes()).await.is_ok() {}
+    });
+    // It ends although nothing of it is read, and hours before the client does.
+    soon(flood).await.unwrap();
+    let metrics = watch(&server).await;
+    assert_eq!(metrics.aborted("unread"), 1.0);
+    assert_eq!(metrics.aborted("age"), 0.0);
+    let mut rest = Vec::new();
+    // Reset, or the few answers that were on their way.
+    let _ = soon(unread.read_to_end(&mut rest)).await;
+}
+
+#[tokio::test]
+async fn those_who_guess_passwords_keep_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.yml");
+    // Slow enough that sixty of them take longer than an answer may.
+    let hash = bcrypt::hash("secret", 12).unwrap();
+    std::fs::write(&path, format!("basic_auth_users:\n  anna: {hash}\n")).unwrap();
+    let limits = Limits { tries_per_minute: 3, ..limits() };
+    let server = Server::within(limits, Some(WebConfig::load(&path).unwrap())).await;
+    let (refused, mut was_refused) = tokio::sync::mpsc::channel(1);
+    let mut guessers = tokio::task::JoinSet::new();
+    for host in 0..60 {
+        let stream = server.connect_from(ATTACKER + host).await;
+        let refused = refused.clone();
+        guessers.spawn(async move {
+            let guess = format!("Basic {}", STANDARD.encode(format!("anna:guess {host}")));
+            let answer = ask(stream, Method::GET, "/metrics", &[("authorization", &guess)]).await;
+            let _ = refused.send(answer.status).await;
+        });
+    }
+    // The others wait for their turn by now.
+    assert_eq!(was_refused.recv().await, Some(401));
+    let right = format!("Basic {}", STANDARD.encode("anna:secret"));
+    let fields = [("authorization", &*right)];
+    for page in ["/health", "/ready", "/metrics"] {
+        assert_eq!(soon(server.ask(Method::GET, page, &fields)).await.status, 200, "{page}");
+    }
+    // Nor does it wait where somebody at its own address has guessed too often.
+    let wrong = format!("Basic {}", STANDARD.encode("anna:wrong"));
+    let limited = loop {
+        let answer = server.ask(Method::GET, "/ready", &[("authorization", &*wrong)]).await;
+        if answer.status != 401 {
+            break answer;
+        }
+    };
+    assert_eq!(limited.status, 429);
+    assert!(limited.field("retry-after").unwrap().parse::<u64>().unwrap() <= 20, "one in 20 s");
+    let metrics = soon(server.ask(Method::GET, "/metrics", &fields)).await;
+    assert_eq!(metrics.value("wzp_http_refused_requests_total{reason=\"tries\"}"), 1.0);
+}
+
+#[test]
+fn neighbours_in_a_network_count_as_one() {
+    let cases = [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::1", "::"),
+    ];
+    for (address, counted) in cases {
+        assert_eq!(household(address.parse().unwrap()), counted.parse::<IpAddr>().unwrap());
+    }
+}
