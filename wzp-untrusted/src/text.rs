@@ -53,7 +53,7 @@ pub fn start_of_name(text: &str, most: usize) -> String {
     shown
 }
 
-/// Whether the text shows all that it is: [`line`] would change nothing.
+/// Whether the text shows all that it is: [`line()`] would change nothing.
 pub fn is_plain(text: &str) -> bool {
     is_plain_ascii(text) || line(text).pieces().all(|piece| piece.escaped.is_none())
 }
