@@ -47,6 +47,10 @@ impl Scene {
         let network = Network::new(&["relay", "callers", "strangers"])?;
         let scene = Self { network, folder: tempfile::tempdir()? };
         let strangers = scene.strangers();
+        // Without it only IPv4 sockets take addresses that a local route alone has.
+        let allow = "echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind";
+        let status = strangers.namespace.command("sh").args(["-c", allow]).status()?;
+        ensure!(status.success(), "cannot write net.ipv6.ip_nonlocal_bind");
         for (version, net) in [("-4", STRANGERS_V4), ("-6", STRANGERS_V6)] {
             ip(strangers, &[version, "route", "add", "local", net, "dev", "lo"])?;
         }

@@ -17,10 +17,13 @@ pub(super) const HALF_OPEN: Attack = Attack {
 /// Everything that one household's network has.
 pub(super) const HOUSEHOLD: Attack = Attack {
     name: "household",
-    sends: "sessions from 40 /64 networks of one IPv6 household, until a relay for 400 takes no more",
+    sends: "sessions from 40 /64 networks of one IPv6 household, as many as a relay for 400 takes",
     prepare: |_| {
         Ok(Prepared {
-            config: "[limits]\nsessions = 400\nsessions_per_address = 20\n".to_owned(),
+            // The defaults in small.
+            config: "[limits]\nsessions = 400\nsessions_per_address = 10\n\
+                     sessions_per_site = 20\nsessions_per_network = 100\n"
+                .to_owned(),
             ..Prepared::default()
         })
     },
