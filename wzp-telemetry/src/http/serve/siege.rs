@@ -11,6 +11,9 @@ use crate::http::testing::{Answer, Server, ask, limits};
 /// Far less than any limit of the listener lets a client wait.
 const SOON: Duration = Duration::from_secs(8);
 
+/// So short that a test need not wait, for what is to run out.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// Somebody else's, whose own limit is 16 connections.
 const ATTACKER: u32 = 0x00_02_00;
 
@@ -81,15 +84,37 @@ async fn answers_that_nobody_reads_do_not_pile_up() {
 }
 
 #[tokio::test]
+async fn an_answer_may_take_longer_than_a_request() {
+    const REQUESTS: usize = 2000;
+    let server = Server::within(Limits { request: SHORT, ..limits() }, None).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let (mut reads, mut asks) = socket.connect(server.address).await.unwrap().into_split();
+    // More than the kernel keeps: twelve megabytes.
+    let asks = tokio::spawn(async move {
+        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+        asks.write_all(request.repeat(REQUESTS).as_bytes()).await.unwrap();
+        asks
+    });
+    tokio::time::sleep(3 * SHORT).await;
+    let mut answers = Vec::new();
+    // Until nothing more is asked for.
+    timeout(10 * SOON, reads.read_to_end(&mut answers)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(answers).unwrap().matches("HTTP/1.1 200 OK").count(), REQUESTS);
+    drop(asks.await.unwrap());
+    assert_eq!(server.get("/metrics").await.aborted("unread"), 0.0);
+}
+
+#[tokio::test]
 async fn those_who_guess_passwords_keep_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.yml");
-    // Slow enough that sixty of them take longer than an answer may.
-    let hash = bcrypt::hash("secret", 12).unwrap();
+    let hash = bcrypt::hash("secret", 10).unwrap();
     std::fs::write(&path, format!("basic_auth_users:\n  anna: {hash}\n")).unwrap();
-    let limits = Limits { tries_per_minute: 3, ..limits() };
+    let patient = Duration::from_secs(120);
+    let limits = Limits { tries_per_minute: 2, answer: patient, ..limits() };
     let server = Server::within(limits, Some(WebConfig::load(&path).unwrap())).await;
-    let (refused, mut was_refused) = tokio::sync::mpsc::channel(1);
+    let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
     let mut guessers = tokio::task::JoinSet::new();
     for host in 0..60 {
         let stream = server.connect_from(ATTACKER + host).await;
@@ -97,14 +122,19 @@ async fn those_who_guess_passwords_keep_nobody_out() {
         guessers.spawn(async move {
             let guess = format!("Basic {}", STANDARD.encode(format!("anna:guess {host}")));
             let answer = ask(stream, Method::GET, "/metrics", &[("authorization", &guess)]).await;
-            let _ = refused.send(answer.status).await;
+            let _ = refused.send(answer.status);
         });
     }
     // The others wait for their turn by now.
-    assert_eq!(was_refused.recv().await, Some(401));
+    for _ in 0..3 {
+        assert_eq!(refusals.recv().await, Some(401));
+    }
     let right = format!("Basic {}", STANDARD.encode("anna:secret"));
     let fields = [("authorization", &*right)];
-    for page in ["/health", "/ready", "/metrics"] {
+    assert_eq!(server.ask(Method::GET, "/ready", &fields).await.status, 200);
+    // In turn it would have been the last.
+    assert!(refusals.len() < 30, "{} were before it", refusals.len());
+    for page in ["/health", "/metrics"] {
         assert_eq!(soon(server.ask(Method::GET, page, &fields)).await.status, 200, "{page}");
     }
     // Nor does it wait where somebody at its own address has guessed too often.
@@ -116,7 +146,7 @@ async fn those_who_guess_passwords_keep_nobody_out() {
         }
     };
     assert_eq!(limited.status, 429);
-    assert!(limited.field("retry-after").unwrap().parse::<u64>().unwrap() <= 20, "one in 20 s");
+    assert!(limited.field("retry-after").unwrap().parse::<u64>().unwrap() <= 30, "one in 30 s");
     let metrics = soon(server.ask(Method::GET, "/metrics", &fields)).await;
     assert_eq!(metrics.value("wzp_http_refused_requests_total{reason=\"tries\"}"), 1.0);
 }
