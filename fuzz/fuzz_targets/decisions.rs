@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use libfuzzer_sys::fuzz_target;
-use wzp_relay::auth::{Claims, Grant, HORIZON, KeySet, Now, Refusal, interpret};
+use wzp_relay::auth::{Claims, KeySet, interpret};
 use wzp_relay::config::JwtSection;
+use wzp_sfu::access::{Grant, HORIZON, Now, Refusal};
 
-/// The first number is the relay's clock, the second the status of the answer; the
-/// text is claims, answer and key set.
+// The first number is the relay's clock, the second the status of the answer; the
+// text is claims, answer and key set.
 fuzz_target!(|input: (u32, u16, &[u8])| {
     let (wall, status, text) = input;
     let wall = UNIX_EPOCH + Duration::from_secs(wall.into());
@@ -37,9 +38,9 @@ fn check(decision: &Result<Grant, Refusal>, now: Now) {
     match decision {
         Ok(grant) => {
             if let Some(expires) = grant.expires {
-                let left = expires.duration_since(now.steady);
-                assert!(left <= HORIZON);
-                let ends = now.wall.checked_add(left).unwrap();
+                let ends = expires.time_of_day(now).unwrap();
+                assert!(ends.duration_since(now.wall).is_ok_and(|left| left <= HORIZON));
+                assert!(expires.next_look(now).is_some_and(|look| look - now.steady <= HORIZON));
                 assert!(u64::try_from(ends.duration_since(UNIX_EPOCH).unwrap().as_millis()).is_ok());
             }
         }

@@ -9,8 +9,8 @@ use wzp_proto::control::{
 };
 use wzp_proto::framing::{Deframer, FramingError, encode};
 
-/// The first byte chooses the limit, the second the length of the chunks; the
-/// rest is the stream.
+// The first byte chooses the limit, the second the length of the chunks; the
+// rest is the stream.
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (limit, chunk, stream) = input;
     let (limit, chunk) = (usize::from(limit) * 8, usize::from(chunk).max(1));

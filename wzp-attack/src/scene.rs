@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use wzp_proto::DEFAULT_PORT;
 use wzp_testbed::netns::{Host, Network};
 use wzp_testbed::relay::{Launch, Relay};
-use wzp_transport::identity::Fingerprint;
+use wzp_transport::fingerprint::Fingerprint;
 
 /// Where the relay serves metrics and health.
 const METRICS_PORT: u16 = 9090;

@@ -1,123 +1,75 @@
 //! One call from joining to leaving: the loop that waits for everything that
 //! can happen and does one thing at a time.
 
+mod staying;
+
 use std::future::pending;
 use std::time::Duration;
 
-use quinn::{Connection, VarInt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
-use wzp_proto::close::CloseCode;
-use wzp_proto::control::{
-    Draining, Grant, Hello, Notice, Pong, Role, SenderFeedback, client_message, notice,
-    relay_message, sender_id,
-};
-use wzp_transport::join::{self, ControlReceiver, Ended, JoinError, Joined};
+use wzp_media::source::Damage;
+use wzp_proto::control::{Notice, Pong, SenderFeedback, client_message, notice, relay_message};
+use wzp_transport::join::{Ended, JoinError};
 
 use crate::capture::Voice;
 use crate::cli::Options;
 use crate::exit::{Exit, Failure};
-use crate::members::{Event, Impossible, Members, describe};
-use crate::outbox::Outbox;
+use crate::members::{Event, Impossible, describe};
 use crate::playout::{Outputs, Playout};
 use crate::progress::Progress;
+use crate::reconnect::{Advice, Away};
 use crate::sending::Sending;
+use crate::session::{JoinFailure, Session};
 use crate::signals::Signals;
-use crate::summary::{End, Feedback, Summary, thousandths};
+use crate::summary::{End, Feedback, Interruption, SourceDamage, Summary, thousandths};
 use crate::terminal::Terminal;
-
-/// Names this program in the relay's log.
-pub(crate) const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
 
 /// How often the relay hears of what is heard, and people see progress.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A draining relay is left so long before its deadline: it should see a
-/// participant leave, not one that it has to disconnect.
-const BEFORE_DEADLINE: Duration = Duration::from_millis(250);
+/// A call that ends with so much said of which nothing is known to have arrived has not
+/// done what it was to do. It is more than a packet that is lost and comes again.
+const UNDELIVERED: Duration = Duration::from_secs(3);
 
 /// Names listed when a room is entered; the rest is a number.
 const NAMES_LISTED: usize = 10;
 
 /// Joins, sends, listens, leaves and tells how it went.
 pub(crate) async fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
-    // Local problems come to light before anyone else is bothered.
-    let voice = Voice::open(options)?;
-    let outputs = Outputs::open(options)?;
     let mut signals = Signals::new()?;
-    let entered = tokio::select! {
-        entered = enter(options) => entered?,
-        () = signals.next() => return Err(Failure::Interrupted(options.relay.clone())),
+    let begun = async {
+        // Local problems come to light before anyone else is bothered.
+        let voice = Voice::open(options).await?;
+        let outputs = Outputs::open(options).await?;
+        let session = Session::enter(options, &options.relays).await;
+        Ok((voice, outputs, session.map_err(|failure| failure.of_call(options))?))
     };
-    let endpoint = entered.session.endpoint.clone();
-    let connection = entered.session.connection.clone();
-
-    let mut call = Call::new(options, terminal, entered, outputs);
+    let (voice, outputs, session) = tokio::select! {
+        begun = begun => begun?,
+        () = signals.next() => return Err(Failure::Interrupted(options.relays())),
+    };
+    let mut call = Call::new(options, terminal, session, outputs);
     let outcome = call.run(voice, &mut signals).await;
     if let Err(Failure::Lost { source, .. }) = &outcome {
-        reproach(&connection, source);
+        call.session.reproach(source);
     }
     let took = call.joined_at.elapsed();
+    let unacknowledged = call.unacknowledged();
     // Leaving first: the others need not wait for this machine's disk.
-    join::leave(&endpoint, &connection).await;
-    let written = call.playout.finish();
+    call.session.leave().await;
+    let written = call.playout.finish().await;
     let outcome = outcome.and_then(|end| written.map(|()| end));
-    let summary = call.summary(took, &outcome);
+    let outcome = outcome.and_then(|end| call.all_played(end));
+    let summary = call.summary(took, unacknowledged, &outcome);
     if options.json {
         terminal.json(&summary);
+    } else if options.records_to_stdout() {
+        terminal.event(&summary);
     } else if !options.quiet {
         terminal.result(summary);
     }
     outcome.map(drop)
-}
-
-/// A session whose Welcome makes sense.
-struct Entered {
-    session: Joined,
-    sender_id: u16,
-    members: Members,
-}
-
-async fn enter(options: &Options) -> Result<Entered, Failure> {
-    let fail = |error| Failure::Join {
-        room: options.room.clone(),
-        relay: options.relay.clone(),
-        source: Box::new(error),
-    };
-    let hello = Hello {
-        role: Role::Participant.into(),
-        software: SOFTWARE.to_owned(),
-        room: options.room.clone(),
-        name: options.name.clone(),
-        muted: !options.has_voice(),
-        token: options.token.read()?,
-    };
-    let session = join::join(&options.relay, options.trust.trust(), hello).await.map_err(fail)?;
-    match check(&session) {
-        Ok((sender_id, members)) => Ok(Entered { session, sender_id, members }),
-        Err(breach) => {
-            let error = JoinError::Protocol(breach);
-            reproach(&session.connection, &error);
-            join::leave(&session.endpoint, &session.connection).await;
-            Err(fail(error))
-        }
-    }
-}
-
-fn check(session: &Joined) -> Result<(u16, Members), Impossible> {
-    if session.connection.max_datagram_size().is_none() {
-        return Err("it takes no datagrams (RFC 9221)".to_owned());
-    }
-    let given = session.welcome.sender_id;
-    let own = sender_id(given).ok_or_else(|| format!("a Welcome with sender id {given}"))?;
-    Ok((own, Members::new(own, &session.members)?))
-}
-
-/// Tells a relay that broke the protocol how, and closes.
-fn reproach(connection: &Connection, error: &JoinError) {
-    if let JoinError::Protocol(breach) = error {
-        connection.close(VarInt::from_u32(CloseCode::Malformed.wire()), breach.as_bytes());
-    }
 }
 
 /// What the call is doing.
@@ -136,56 +88,48 @@ enum Stage {
 struct Call<'a> {
     options: &'a Options,
     terminal: Terminal,
-    connection: Connection,
-    control: ControlReceiver,
-    outbox: Outbox,
-    sender_id: u16,
-    session_id: u64,
-    members: Members,
+    /// The session that there is, or was.
+    session: Session,
+    /// On the way to another.
+    away: Option<Away<'a>>,
+    /// Sessions in a row that were lost soon.
+    short_sessions: u32,
     sending: Option<Sending>,
     playout: Playout,
     stage: Stage,
     joined_at: Instant,
-    /// When a draining relay is left at the latest.
-    drain_at: Option<Instant>,
     feedback: Option<Feedback>,
-    /// What the relay lets this client do; everything if it does not say.
-    grant: Option<Grant>,
+    interruptions: Vec<Interruption>,
     /// Kinds of notices already shown.
     noticed: Vec<notice::Code>,
 }
 
 impl<'a> Call<'a> {
-    fn new(options: &'a Options, terminal: Terminal, entered: Entered, outputs: Outputs) -> Self {
-        let Entered { session, sender_id, members } = entered;
-        let welcome = session.welcome;
-        let room_members = welcome.limits.map_or(0, |limits| limits.room_members);
+    fn new(options: &'a Options, terminal: Terminal, session: Session, outputs: Outputs) -> Self {
         let joined_at = Instant::now();
         Self {
             options,
             terminal,
-            connection: session.connection,
-            control: session.receiver,
-            outbox: Outbox::new(session.sender),
-            sender_id,
-            session_id: welcome.session_id,
-            members,
+            away: None,
+            short_sessions: 0,
             sending: None,
-            playout: Playout::new(outputs, room_members, sender_id),
+            playout: Playout::new(outputs, session.room_members, session.sender_id),
+            session,
             stage: Stage::Waiting(joined_at + options.wait_timeout),
             joined_at,
-            drain_at: None,
             feedback: None,
-            grant: welcome.grant,
+            interruptions: Vec::new(),
             noticed: Vec::new(),
         }
     }
 
     async fn run(&mut self, voice: Option<Voice>, signals: &mut Signals) -> Result<End, Failure> {
-        self.announce();
+        self.playout.begin()?;
+        self.announce("joined");
         self.sending = voice
             .map(|voice| {
-                Sending::new(voice, self.sender_id, self.options.dtx, self.connection.clone())
+                let Session { sender_id, connection, .. } = &self.session;
+                Sending::new(voice, *sender_id, self.options.dtx, connection.clone())
             })
             .transpose()?;
         self.begin_if_complete();
@@ -193,8 +137,9 @@ impl<'a> Call<'a> {
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let leave = self.leaving();
+            let there = self.is_there();
             let send_at = match (self.stage, &self.sending) {
-                (Stage::Sending, Some(sending)) => Some(sending.next()),
+                (Stage::Sending, Some(sending)) if there => Some(sending.next()),
                 _ => None,
             };
             // First what ends the call, then what has its time, which leaves
@@ -204,8 +149,10 @@ impl<'a> Call<'a> {
                 biased;
                 () = signals.next() => return Ok(End::Signal),
                 () = at(leave.map(|(when, _)| when)) => {
-                    if let Some((_, end)) = leave {
-                        return self.ended(end);
+                    if let Some((_, end)) = leave
+                        && let Some(end) = self.ended(end)?
+                    {
+                        return Ok(end);
                     }
                 }
                 () = at(send_at) => self.send()?,
@@ -215,37 +162,52 @@ impl<'a> Call<'a> {
                         return Ok(End::Local);
                     }
                 }
-                _ = second.tick() => self.every_second(),
-                message = self.control.next() => {
-                    let message = message.map_err(|error| self.lost(error))?;
-                    self.obey(message).map_err(|breach| self.lost(JoinError::Protocol(breach)))?;
+                _ = second.tick() => {
+                    self.every_second(there);
+                    if there {
+                        self.check_delivery()?;
+                    }
                 }
-                datagram = self.connection.read_datagram() => match datagram {
+                attempted = attempted(&mut self.away) => self.attempted(attempted)?,
+                message = self.session.control.next(), if there => {
+                    let obeyed = match message {
+                        Ok(message) => self.obey(message).map_err(JoinError::Protocol),
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = obeyed {
+                        self.lost(error)?;
+                    }
+                }
+                datagram = self.session.connection.read_datagram(), if there => match datagram {
                     Ok(datagram) => self.playout.receive(&datagram),
-                    Err(error) => return Err(self.lost(Ended::from(error).into())),
+                    Err(error) => self.lost(Ended::from(error).into())?,
                 },
             }
         }
     }
 
-    fn announce(&self) {
+    /// Whether there is a session.
+    fn is_there(&self) -> bool {
+        self.away.as_ref().is_none_or(|away| away.since.is_none())
+    }
+
+    fn announce(&self, what: &str) {
+        let Session { members, sender_id, relay, grant, .. } = &self.session;
         let mut others: Vec<_> =
-            self.members.iter().take(NAMES_LISTED).map(|(id, name)| describe(id, name)).collect();
-        match self.members.count() - others.len() {
+            members.iter().take(NAMES_LISTED).map(|(id, name)| describe(id, name)).collect();
+        match members.count() - others.len() {
             0 if others.is_empty() => others.push("nobody else is there".to_owned()),
             0 => {}
             more => others.push(format!("and {more} more")),
         }
-        let Options { room, relay, .. } = self.options;
+        let room = &self.options.room;
         let others = others.join(", ");
-        self.terminal.event(format_args!(
-            "joined room '{room}' at {relay} as member {}: {others}",
-            self.sender_id
-        ));
-        if self.grant.is_some_and(|grant| !grant.listen) {
+        self.terminal
+            .event(format_args!("{what} room '{room}' at {relay} as member {sender_id}: {others}"));
+        if grant.is_some_and(|grant| !grant.listen) {
             self.terminal.event("the token does not let you hear the others");
         }
-        if self.grant.is_some_and(|grant| !grant.publish) {
+        if grant.is_some_and(|grant| !grant.publish) {
             self.terminal.event("the token does not let you talk");
         }
     }
@@ -253,7 +215,8 @@ impl<'a> Call<'a> {
     /// Begins to send, or just to listen, if those waited for are here.
     fn begin_if_complete(&mut self) {
         let wanted = self.options.wait_for.unwrap_or(0);
-        if !matches!(self.stage, Stage::Waiting(_)) || self.members.count() < wanted.into() {
+        if !matches!(self.stage, Stage::Waiting(_)) || self.session.members.count() < wanted.into()
+        {
             return;
         }
         self.stage = match &mut self.sending {
@@ -267,10 +230,20 @@ impl<'a> Call<'a> {
 
     fn send(&mut self) -> Result<(), Failure> {
         let Some(sending) = &mut self.sending else { return Ok(()) };
-        if sending.tick()? {
+        let was_whole = sending.damages().1.is_empty();
+        let goes_on = sending.tick()?;
+        if let (name, [first, ..]) = sending.damages()
+            && was_whole
+        {
+            self.terminal.warning(format_args!(
+                "{name} is damaged, {first}; what can be played of it is sent"
+            ));
+        }
+        if goes_on {
             return Ok(());
         }
-        let stays = self.options.duration.is_some() && self.drain_at.is_none();
+        let elsewhere = !self.options.no_reconnect || self.session.drain_at.is_none();
+        let stays = self.options.duration.is_some() && elsewhere;
         self.stage = if stays {
             Stage::Staying
         } else {
@@ -294,35 +267,74 @@ impl<'a> Call<'a> {
             Stage::Lingering(until) => Some((until, End::Sent)),
             Stage::Sending | Stage::Staying => None,
         };
-        let drain = self.drain_at.map(|when| (when, End::Draining));
-        [stage, duration, drain].into_iter().flatten().min_by_key(|(when, _)| *when)
+        let drain = self.session.drain_at.filter(|_| self.is_there());
+        let drain = drain.map(|when| (when, End::Draining));
+        let away = self.away.as_ref().filter(|away| away.since.is_some());
+        let away = away.map(|away| (away.until, End::Lost));
+        [stage, duration, drain, away].into_iter().flatten().min_by_key(|(when, _)| *when)
     }
 
-    fn ended(&self, end: End) -> Result<End, Failure> {
+    /// The end of the call; None if it goes on without the relay that it was at.
+    fn ended(&mut self, end: End) -> Result<Option<End>, Failure> {
         let after = self.joined_at.elapsed();
         match end {
             End::MembersMissing => Err(Failure::MembersMissing {
                 wanted: self.options.wait_for.unwrap_or(0),
-                present: self.members.count(),
+                present: self.session.members.count(),
                 waited: after,
             }),
-            End::Draining => Err(Failure::Drained { relay: self.options.relay.clone(), after }),
-            end => Ok(end),
+            End::Draining => {
+                let relay = self.session.relay.to_string();
+                let drained = Failure::Drained { relay, after };
+                if self.options.no_reconnect || matches!(self.stage, Stage::Lingering(_)) {
+                    return Err(drained);
+                }
+                self.go_away(Advice::Later, drained.to_string());
+                Ok(None)
+            }
+            End::Lost => Err(self.given_up()),
+            end => self.delivered().map(|()| Some(end)),
         }
     }
 
-    fn lost(&self, error: JoinError) -> Failure {
-        // A relay that closes tells why in its close, whatever was read first.
-        let source = Box::new(match self.connection.close_reason() {
-            Some(reason) => Ended::from(reason).into(),
-            None => error,
-        });
-        Failure::Lost { relay: self.options.relay.clone(), after: self.joined_at.elapsed(), source }
+    /// Whether all of the sound was what it should be, unless it was broken off anyway.
+    fn all_played(&self, end: End) -> Result<End, Failure> {
+        match self.damages() {
+            (name, damages) if end != End::Signal && !damages.is_empty() => {
+                Err(Failure::Damaged { name: name.to_owned(), damages: damages.to_vec() })
+            }
+            _ => Ok(end),
+        }
     }
 
-    fn every_second(&mut self) {
-        if let Some(report) = self.playout.report() {
-            self.outbox.send(client_message::Message::ReceiverReport(report));
+    /// What the sound that is sent is called, and what of it could not be played so far.
+    fn damages(&self) -> (&str, &[Damage]) {
+        self.sending.as_ref().map_or(("", &[]), Sending::damages)
+    }
+
+    /// How long before the end of the last session nothing was acknowledged any more.
+    fn unacknowledged(&mut self) -> Duration {
+        match &self.away {
+            Some(away) if away.since.is_some() => away.unacknowledged,
+            _ => self.session.delivery.look().waits,
+        }
+    }
+
+    /// Whether what was said has arrived; what was sent last may still be on its way.
+    fn delivered(&mut self) -> Result<(), Failure> {
+        let spoke = matches!(self.stage, Stage::Sending | Stage::Lingering(_)) && self.is_there();
+        let patience = UNDELIVERED + self.session.connection.rtt();
+        match self.session.delivery.look() {
+            told if spoke && told.waits > patience => {
+                Err(self.loss(Ended::Unacknowledged(told.waits).into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn every_second(&mut self, there: bool) {
+        if let Some(report) = self.playout.report().filter(|_| there) {
+            self.session.outbox.send(client_message::Message::ReceiverReport(report));
         }
         if self.terminal.shows_progress() {
             let overall = self.playout.overall();
@@ -332,7 +344,7 @@ impl<'a> Call<'a> {
                 received: self.playout.received(),
                 lost: overall.lost,
                 expected: overall.expected,
-                rtt: self.connection.rtt(),
+                rtt: self.session.connection.rtt(),
                 buffer_ms: overall.buffer_ms,
                 profile: self.sending.as_ref().map(Sending::profile),
             });
@@ -344,10 +356,12 @@ impl<'a> Call<'a> {
         use relay_message::Message;
         match message {
             Message::Ping(ping) => {
-                self.outbox.send(client_message::Message::Pong(Pong { number: ping.number }));
+                self.session
+                    .outbox
+                    .send(client_message::Message::Pong(Pong { number: ping.number }));
             }
             Message::RoomChanged(change) => {
-                self.members.change(change)?.into_iter().for_each(|event| self.tell(event));
+                self.session.members.change(change)?.into_iter().for_each(|event| self.tell(event));
                 self.begin_if_complete();
             }
             Message::SenderFeedback(feedback) => self.heard_of(&feedback),
@@ -365,7 +379,7 @@ impl<'a> Call<'a> {
         match event {
             Event::Joined(id) => {
                 self.playout.joined(id);
-                let who = describe(id, self.members.name(id));
+                let who = describe(id, self.session.members.name(id));
                 self.terminal.event(format_args!("{who} joined"));
             }
             Event::Left(id, member) => {
@@ -373,7 +387,7 @@ impl<'a> Call<'a> {
                 self.terminal.event(format_args!("{} left", describe(id, &member.name)));
             }
             Event::Muted(id, muted) => {
-                let who = describe(id, self.members.name(id));
+                let who = describe(id, self.session.members.name(id));
                 let state = if muted { "is muted" } else { "is no longer muted" };
                 self.terminal.event(format_args!("{who} {state}"));
             }
@@ -385,24 +399,6 @@ impl<'a> Call<'a> {
         if let Some(sending) = &mut self.sending {
             sending.feedback(feedback);
         }
-    }
-
-    fn draining(&mut self, draining: Draining) {
-        let deadline = Duration::from_millis(draining.deadline_ms.into());
-        self.drain_at = Some(Instant::now() + deadline.saturating_sub(BEFORE_DEADLINE));
-        self.terminal.warning(format_args!(
-            "the relay is going to stop within {:.1} s; join another relay",
-            deadline.as_secs_f64()
-        ));
-    }
-
-    fn resumed(&mut self) {
-        self.drain_at = None;
-        // Who stays for a given time was only going to leave because of the relay.
-        if matches!(self.stage, Stage::Lingering(_)) && self.options.duration.is_some() {
-            self.stage = Stage::Staying;
-        }
-        self.terminal.event(format_args!("the relay goes on; there is no need to leave it"));
     }
 
     /// A relay repeats itself once a second while it drops something; people
@@ -419,22 +415,34 @@ impl<'a> Call<'a> {
         self.terminal.warning(format_args!("the relay says: {text}"));
     }
 
-    fn summary(&self, took: Duration, outcome: &Result<End, Failure>) -> Summary {
+    fn summary(
+        &self,
+        took: Duration,
+        unacknowledged: Duration,
+        outcome: &Result<End, Failure>,
+    ) -> Summary {
         let (end, exit) = match outcome {
             Ok(end) => (*end, Exit::Done),
             Err(failure) => (End::by(failure), failure.exit()),
         };
+        let held_up = self.sending.as_ref().map_or(Duration::ZERO, Sending::longest_delay);
+        let held_up = held_up.max(self.playout.longest_delay());
         Summary {
             room: self.options.room.clone(),
-            sender_id: self.sender_id,
-            session_id: format!("{:016x}", self.session_id),
+            relay: self.session.relay.to_string(),
+            sender_id: self.session.sender_id,
+            session_id: format!("{:016x}", self.session.session_id),
             seconds: thousandths(took.as_secs_f64()),
             frames_sent: self.sending.as_ref().map_or(0, Sending::frames),
             frames_received: self.playout.received(),
-            talkers: self.playout.talkers(&self.members),
-            rtt_ms: thousandths(self.connection.rtt().as_secs_f64() * 1000.0),
+            talkers: self.playout.talkers(&self.session.members),
+            rtt_ms: thousandths(self.session.connection.rtt().as_secs_f64() * 1000.0),
             feedback: self.feedback,
+            source_damages: self.damages().1.iter().map(SourceDamage::from).collect(),
             profile: self.sending.as_ref().map(|sending| sending.profile().name()),
+            interruptions: self.interruptions.clone(),
+            unacknowledged_seconds: thousandths(unacknowledged.as_secs_f64()),
+            held_up_ms: thousandths(held_up.as_secs_f64() * 1000.0),
             end,
             exit_code: exit as u8,
         }
@@ -445,6 +453,14 @@ impl<'a> Call<'a> {
 async fn at(when: Option<Instant>) {
     match when {
         Some(when) => sleep_until(when).await,
+        None => pending().await,
+    }
+}
+
+/// What came of an attempt to join again; waits for ever if there is none.
+async fn attempted(away: &mut Option<Away<'_>>) -> Result<Session, JoinFailure> {
+    match away {
+        Some(away) => away.attempted().await,
         None => pending().await,
     }
 }

@@ -1,55 +1,28 @@
-//! The command line. Everything that can be found wrong with an argument by
+//! What a call is to be like, by the command line. Everything that can be found wrong with an argument by
 //! looking at it is found here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, ArgGroup, Args, Parser};
 use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room, check_token};
 use wzp_transport::address::RelayAddress;
-use wzp_transport::identity::Fingerprint;
+use wzp_transport::fingerprint::Fingerprint;
 use wzp_transport::trust::Trust;
 use wzp_untrusted::file;
 
 use crate::exit::{Exit, Failure};
-use crate::load::LoadOptions;
-
-/// What the program is to do.
-#[derive(Debug)]
-pub(crate) enum Cli {
-    /// Take part in a call; the form without a command.
-    Call(Box<Options>),
-    /// Load a relay with many sessions.
-    Load(Box<LoadOptions>),
-}
-
-impl Cli {
-    /// Reads the command line.
-    pub(crate) fn try_parse() -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches()?;
-        match matches.subcommand() {
-            Some((_, load)) => Ok(Self::Load(Box::new(LoadOptions::from_arg_matches(load)?))),
-            None => Ok(Self::Call(Box::new(Options::from_arg_matches(&matches)?))),
-        }
-    }
-
-    fn command() -> Command {
-        Options::command()
-            .args_conflicts_with_subcommands(true)
-            .subcommand_negates_reqs(true)
-            .disable_help_subcommand(true)
-            .subcommand(LoadOptions::augment_args(Command::new("load")))
-    }
-}
+use crate::feed::STREAM;
 
 /// Which relays are accepted.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TrustOptions {
     /// Accept exactly the relay with this certificate fingerprint (SHA-256,
-    /// hexadecimal), which the relay prints when it starts.
+    /// hexadecimal), which the relay prints when it starts. May be given once for
+    /// each of several relays.
     #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) pin: Option<Fingerprint>,
+    pub(crate) pin: Vec<Fingerprint>,
 
     /// Accept any relay: whoever is in between can listen.
     #[arg(long, conflicts_with = "pin")]
@@ -59,10 +32,10 @@ pub(crate) struct TrustOptions {
 impl TrustOptions {
     /// Which relays are accepted.
     pub(crate) fn trust(&self) -> Trust {
-        match self.pin {
-            Some(fingerprint) => Trust::Pinned(fingerprint),
-            None if self.insecure => Trust::Insecure,
-            None => Trust::WebPki,
+        match self.pin.is_empty() {
+            false => Trust::PinnedAny(self.pin.clone()),
+            true if self.insecure => Trust::Insecure,
+            true => Trust::WebPki,
         }
     }
 }
@@ -72,7 +45,7 @@ impl TrustOptions {
 pub(crate) struct TokenOptions {
     /// The token that the relay asks for. Others on this machine can see it
     /// among the arguments: better give it in the variable, or in a file.
-    #[arg(long, value_name = "TOKEN", env = "WZP_TOKEN", hide_env_values = true, value_parser = token)]
+    #[arg(long, value_name = "TOKEN", env = "WZP_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 
     /// Read the token from this file, whatever else gives one.
@@ -84,7 +57,9 @@ impl TokenOptions {
     /// The token, or an empty one.
     pub(crate) fn read(&self) -> Result<String, Failure> {
         let Some(path) = &self.token_file else {
-            return Ok(self.token.clone().unwrap_or_default());
+            // Not by clap, whose errors quote what they are about.
+            let token = token(self.token.as_deref().unwrap_or_default());
+            return token.map_err(|reason| Failure::NoToken { reason });
         };
         let failure = |reason: String| Failure::Token { path: path.clone(), reason };
         let text = file::read_text(path, file::KEY_BYTES);
@@ -104,8 +79,11 @@ impl TokenOptions {
     group = ArgGroup::new("voice").args(["send_file", "send_tone", "live"])
 )]
 pub(crate) struct Options {
-    /// The relay, as host:port; the port is 4433 unless given.
-    pub(crate) relay: RelayAddress,
+    /// The relay, as host:port; the port is 4433 unless given. With several, the
+    /// first that answers is joined, the earlier the better, and another when it is
+    /// lost or stops.
+    #[arg(value_name = "RELAY", required = true)]
+    pub(crate) relays: Vec<RelayAddress>,
 
     /// The room to join, 1 to 128 bytes of UTF-8.
     #[arg(long, value_name = "NAME", value_parser = room)]
@@ -115,8 +93,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", default_value = "anonymous", value_parser = name)]
     pub(crate) name: String,
 
-    /// Send this WAV file (any rate, mono or stereo).
-    #[arg(long, value_name = "WAV")]
+    /// Send this sound file: WAV, FLAC, Ogg (Vorbis, Opus) or MP3, of any rate, all
+    /// channels averaged. - is standard input. While a pipe is empty, silence is
+    /// sent. Of a damaged file is sent what can be played.
+    #[arg(long, value_name = "FILE")]
     pub(crate) send_file: Option<PathBuf>,
 
     /// Send a tone for so long.
@@ -135,7 +115,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) live: bool,
 
-    /// Write what is heard to this WAV file, all talkers mixed.
+    /// Write what is heard to this WAV file, all talkers mixed. What was there is
+    /// replaced when the relay has let the client in. - is standard output.
     #[arg(long, value_name = "WAV")]
     pub(crate) record: Option<PathBuf>,
 
@@ -150,6 +131,17 @@ pub(crate) struct Options {
         conflicts_with = "duration"
     )]
     pub(crate) linger: Duration,
+
+    /// End when the session is lost, instead of joining again.
+    #[arg(long)]
+    pub(crate) no_reconnect: bool,
+
+    /// Try to join again for so long when the session is lost.
+    #[arg(
+        long, value_name = "SECONDS", default_value = "120", value_parser = some_seconds,
+        conflicts_with = "no_reconnect"
+    )]
+    pub(crate) reconnect_for: Duration,
 
     /// Begin to send when so many other members are in the room.
     #[arg(long, value_name = "N")]
@@ -176,7 +168,8 @@ pub(crate) struct Options {
     #[arg(long, short)]
     pub(crate) quiet: bool,
 
-    /// Print the summary as one JSON object on standard output.
+    /// Print the summary as one JSON object on standard output, with what interrupted
+    /// the call.
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -187,6 +180,23 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What is wrong with options that are right each by itself.
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
+        (self.json && self.records_to_stdout())
+            .then_some("--json and --record - both write to standard output; give --record a file")
+    }
+
+    /// All relays, for messages.
+    pub(crate) fn relays(&self) -> String {
+        let relays: Vec<_> = self.relays.iter().map(RelayAddress::to_string).collect();
+        relays.join(" or ")
+    }
+
+    /// Whether standard output is sound.
+    pub(crate) fn records_to_stdout(&self) -> bool {
+        self.record.as_deref() == Some(Path::new(STREAM))
+    }
+
     /// Whether there is anything to send.
     pub(crate) const fn has_voice(&self) -> bool {
         self.send_file.is_some() || self.send_tone.is_some() || self.live
@@ -238,16 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn help_lists_every_exit_code() {
-        let help = Cli::command().render_long_help().to_string();
-        for code in [0, 2, 3, 4, 5, 6, 7, 8, 9] {
-            assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
-        }
+    fn a_token_that_is_none_is_not_quoted() {
+        let token = "canary".repeat(2_000);
+        let given = ["wzp-client", "--room", "r", "--token", &token, "127.0.0.1:1"];
+        let error = match Options::try_parse_from(given) {
+            Ok(options) => options.token.read().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("12000 bytes") && !error.contains("canary"), "{error:.200}");
     }
 
     #[test]

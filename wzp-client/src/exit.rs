@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use wzp_media::recording::RecordingError;
-use wzp_media::wav::WavError;
+use wzp_media::source::{Damage, SourceError};
 use wzp_proto::close::CloseCode;
-use wzp_transport::address::RelayAddress;
+use wzp_proto::control::Invalid;
 use wzp_transport::join::{Ended, JoinError};
 
 /// Declares the exit codes once: number and meaning, as `--help` prints it.
@@ -36,14 +36,17 @@ exits! {
     Connect = 3, "cannot connect: unknown host, no answer, connection refused";
     Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";
     Refused = 5, "refused by the relay: room or server full, draining, malformed, nobody can check the token";
-    Lost = 6, "the session was lost in the middle";
-    Local = 7, "a file or a sound device of this machine does not work";
+    Lost = 6, "the session was lost in the middle, and not had again within --reconnect-for, or what was said last did not arrive";
+    Local = 7, "a file, standard output or a sound device of this machine does not work, or the file that was sent is damaged";
     MembersMissing = 8, "waited in vain for the members of --wait-for";
     Token = 9, "the token is missing, wrong, over, or not for this room";
+    Kicked = 10, "an operator of the relay ended the session";
+    Replaced = 11, "another session of the same user or address took this one's place";
+    Version = 12, "the other side does not speak this version of the protocol";
 }
 
 impl Exit {
-    /// The exit code of a room that was not entered.
+    /// The exit code of a room that was not entered, or not again.
     pub(crate) const fn of(error: &JoinError) -> Self {
         match error {
             JoinError::Trust(_) | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => {
@@ -53,7 +56,10 @@ impl Exit {
                 code: CloseCode::BadToken | CloseCode::TokenExpired | CloseCode::NotAllowed,
                 ..
             }) => Self::Token,
+            JoinError::Ended(Ended::Closed { code: CloseCode::Kicked, .. }) => Self::Kicked,
+            JoinError::Ended(Ended::Closed { code: CloseCode::Replaced, .. }) => Self::Replaced,
             JoinError::Ended(Ended::Closed { .. }) => Self::Refused,
+            JoinError::Ended(Ended::WrongProtocol) => Self::Version,
             _ => Self::Connect,
         }
     }
@@ -70,19 +76,22 @@ impl From<Exit> for ExitCode {
 pub(crate) enum Failure {
     /// The room was not entered.
     #[error("cannot join room '{room}' at {relay}: {source}")]
-    Join { room: String, relay: RelayAddress, source: Box<JoinError> },
+    Join { room: String, relay: String, source: Box<JoinError> },
     /// A signal came before the relay's welcome.
-    #[error("interrupted while joining {0}; nothing was sent or recorded")]
-    Interrupted(RelayAddress),
+    #[error("interrupted before joining {0}; nothing was sent or recorded")]
+    Interrupted(String),
     /// The session ended without this side's wish.
     #[error("lost the session with {relay} after {:.1} s: {source}", after.as_secs_f64())]
-    Lost { relay: RelayAddress, after: Duration, source: Box<JoinError> },
+    Lost { relay: String, after: Duration, source: Box<JoinError> },
+    /// It ended so, and there was no way back.
+    #[error("{lost}; in vain tried to join again for {:.0} s: {last}", tried.as_secs_f64())]
+    GivenUp { lost: String, tried: Duration, last: String },
     /// The relay stopped before everything was done.
     #[error(
         "left {relay} after {:.1} s because it is stopping; join another relay for the rest",
         after.as_secs_f64()
     )]
-    Drained { relay: RelayAddress, after: Duration },
+    Drained { relay: String, after: Duration },
     /// Fewer members than `--wait-for` names came in time.
     #[error(
         "{present} of {wanted} other members were in the room after {:.1} s; \
@@ -90,18 +99,36 @@ pub(crate) enum Failure {
         waited.as_secs_f64()
     )]
     MembersMissing { wanted: u16, present: usize, waited: Duration },
+    /// What was given is no token.
+    #[error("--token or WZP_TOKEN: {reason}")]
+    NoToken { reason: Invalid },
     /// There is no token in the file.
     #[error("cannot read the token from '{}': {reason}", path.display())]
     Token { path: PathBuf, reason: String },
-    /// A WAV file cannot be sent.
-    #[error("cannot send the file: {0}")]
-    Source(WavError),
+    /// A file cannot be sent.
+    #[error("cannot send the sound: {0}")]
+    Source(SourceError),
+    /// A file was sent, but for some of it.
+    #[error("the sound is damaged: {name} is {}; all else of it was sent", places(.damages))]
+    Damaged { name: String, damages: Vec<Damage> },
+    /// Nobody types sound.
+    #[error(
+        "cannot send standard input: it is a terminal; write a sound file to it, as in `ffmpeg … -f wav - | wzp-client … --send-file -`"
+    )]
+    SourceIsTerminal,
     /// A recording cannot be begun.
     #[error("{0}; --record takes a file in a directory that exists and can be written to")]
     Recording(RecordingError),
     /// A recording cannot go on.
     #[error("{0}; what was heard before is kept")]
     RecordingStopped(RecordingError),
+    /// A recording was not taken.
+    #[error(
+        "the recording is not complete: the disk, or whoever reads from the pipe, has not taken \
+         the rest of it within {} s",
+        .0.as_secs()
+    )]
+    RecordingStalled(Duration),
     /// The recording would replace what is to be sent.
     #[error(
         "cannot record to '{}': it is the file to be sent; choose another name",
@@ -119,6 +146,16 @@ pub(crate) enum Failure {
     System { what: &'static str, source: std::io::Error },
 }
 
+/// The first of them, and how many there are.
+pub(crate) fn places(damages: &[Damage]) -> String {
+    const NAMED: usize = 5;
+    let named: Vec<_> = damages.iter().take(NAMED).map(Damage::to_string).collect();
+    match damages.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{}, and at {more} places more", named.join(", ")),
+    }
+}
+
 impl Failure {
     /// The exit code that stands for this failure.
     pub(crate) const fn exit(&self) -> Exit {
@@ -126,15 +163,19 @@ impl Failure {
             Self::Join { source, .. } => Exit::of(source),
             Self::Interrupted(_) => Exit::Connect,
             Self::Lost { source, .. } => match Exit::of(source) {
-                Exit::Token => Exit::Token,
+                exit @ (Exit::Token | Exit::Identity | Exit::Kicked | Exit::Replaced) => exit,
                 _ => Exit::Lost,
             },
-            Self::Drained { .. } => Exit::Lost,
+            Self::Drained { .. } | Self::GivenUp { .. } => Exit::Lost,
             Self::MembersMissing { .. } => Exit::MembersMissing,
+            Self::NoToken { .. } => Exit::Usage,
             Self::Token { .. }
             | Self::Source(_)
+            | Self::Damaged { .. }
+            | Self::SourceIsTerminal
             | Self::Recording(_)
             | Self::RecordingStopped(_)
+            | Self::RecordingStalled(_)
             | Self::RecordingOverSource(_)
             | Self::Codec(_)
             | Self::SoundCard(_)

@@ -1,10 +1,11 @@
 //! The command-line voice client: joins a room on a WZP relay, sends a file, a
 //! tone or a microphone, records or plays what it hears, and tells how it went.
 //!
-//! One loop does everything that belongs to the session (`call`), on one
-//! thread. What may block has a thread or a task of its own behind a bounded
-//! queue: the disk (`recorder`), the sound card (`live`) and a relay that does
-//! not read (`outbox`).
+//! One loop does everything that belongs to the call (`call`), on one thread,
+//! whatever becomes of its sessions with relays (`session`, `reconnect`). What may
+//! block has a thread or a task of its own behind a bounded queue: the disk
+//! (`recorder`), a file or a pipe (`feed`), the sound card (`live`) and a relay
+//! that does not read (`outbox`).
 //!
 //! `wzp-client load` is another program in the same file: many silent clients
 //! at once, to find out what a relay can carry (`load`).
@@ -12,7 +13,9 @@
 mod call;
 mod capture;
 mod cli;
+mod command;
 mod exit;
+mod feed;
 #[cfg_attr(not(feature = "live"), path = "live_absent.rs")]
 mod live;
 mod load;
@@ -21,8 +24,10 @@ mod outbox;
 mod pace;
 mod playout;
 mod progress;
+mod reconnect;
 mod recorder;
 mod sending;
+mod session;
 mod signals;
 mod summary;
 mod terminal;
@@ -36,18 +41,30 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use wzp_untrusted::text;
 
-use crate::cli::{Cli, Options};
+use crate::cli::Options;
+use crate::command::Cli;
 use crate::exit::{Exit, Failure};
 use crate::load::LoadFailure;
 use crate::terminal::{Stderr, Terminal};
 
 fn main() -> ExitCode {
+    if let Some(written) = wzp_pages::answer(std::env::args_os(), Cli::command) {
+        return match written {
+            Ok(()) => Exit::Done.into(),
+            Err(error) => {
+                eprintln!("wzp-client: cannot write the pages: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => {
-            let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = answer.print();
-            return exit.into();
+            return match answer.print() {
+                _ if answer.use_stderr() => Exit::Usage.into(),
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_printed(&error),
+                _ => Exit::Done.into(),
+            };
         }
     };
     match cli {
@@ -69,13 +86,20 @@ fn conclude<E: Display>(
     outcome: Result<(), E>,
     exit: impl Fn(&E) -> Exit,
 ) -> ExitCode {
-    match outcome {
-        Ok(()) => Exit::Done.into(),
-        Err(failure) => {
+    match (outcome, terminal::refused()) {
+        (Ok(()), None) => Exit::Done.into(),
+        (Ok(()), Some(error)) => not_printed(error),
+        (Err(failure), _) => {
             terminal.error(&failure);
             exit(&failure).into()
         }
     }
+}
+
+fn not_printed(error: &io::Error) -> ExitCode {
+    let text = format!("cannot write to standard output: {error}; what was to be printed is lost");
+    Terminal::new(true).error(text);
+    Exit::Local.into()
 }
 
 fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
@@ -96,8 +120,9 @@ fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
 
 fn start_logs(verbose: u8) {
     let level = match verbose {
-        // What quinn's socket complains about is told by the call if it matters.
-        0 => "warn,quinn_udp=error",
+        // What quinn's socket and a sound file's reader complain about is told by the
+        // call if it matters.
+        0 => "warn,quinn_udp=error,symphonia=off",
         1 => "info",
         2 => "debug",
         _ => "trace",

@@ -23,12 +23,14 @@ pub(crate) struct Pace {
     due: Instant,
     /// When it may be at the earliest.
     earliest: Instant,
+    /// The longest that a tick was done after its time.
+    longest_delay: Duration,
 }
 
 impl Pace {
     /// The first tick is at `start`.
     pub(crate) const fn new(start: Instant) -> Self {
-        Self { due: start, earliest: start }
+        Self { due: start, earliest: start, longest_delay: Duration::ZERO }
     }
 
     /// When the next tick is.
@@ -36,8 +38,26 @@ impl Pace {
         self.due.max(self.earliest)
     }
 
+    /// When the next tick should be or should have been: the time up to which all
+    /// has been done.
+    pub(crate) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// How late the latest of all ticks was: for so long this machine did not let the
+    /// program run.
+    pub(crate) const fn longest_delay(&self) -> Duration {
+        self.longest_delay
+    }
+
+    /// Goes on at `start` after a pause.
+    pub(crate) const fn restart(&mut self, start: Instant) {
+        (self.due, self.earliest) = (start, start);
+    }
+
     /// A tick was done at `now`.
     pub(crate) fn ticked(&mut self, now: Instant) {
+        self.longest_delay = self.longest_delay.max(now.saturating_duration_since(self.due));
         self.due += TICK;
         if now.saturating_duration_since(self.due) > MAX_BEHIND {
             self.due = now + TICK;

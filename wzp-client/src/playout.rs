@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::debug;
 use wzp_media::SILENT_TICK;
 use wzp_media::listener::Listener;
+use wzp_media::recording::Prepared;
 use wzp_media::talker::SourceStats;
 use wzp_proto::control::{MAX_REPORT_SOURCES, Member, ReceiverReport, SourceReport};
 use wzp_proto::media::MediaHeader;
@@ -18,7 +19,7 @@ use crate::exit::Failure;
 use crate::live::Loudspeaker;
 use crate::members::Members;
 use crate::pace::Pace;
-use crate::recorder::Recorder;
+use crate::recorder::{self, Recorder};
 use crate::summary::Talker;
 
 /// Talkers that have left and are still in the summary. A client that listens
@@ -30,27 +31,38 @@ const HEARD_LATELY: Duration = Duration::from_secs(5);
 
 /// Where the mix goes. With neither of them it is made for its figures only.
 pub(crate) struct Outputs {
+    /// What the recorder will write to.
+    prepared: Option<Prepared>,
     recorder: Option<Recorder>,
     loudspeaker: Option<Loudspeaker>,
 }
 
 impl Outputs {
-    /// Opens what the options name.
-    pub(crate) fn open(options: &Options) -> Result<Self, Failure> {
-        let recorder = match &options.record {
+    /// Opens what the options name. What is already there stays as it is.
+    pub(crate) async fn open(options: &Options) -> Result<Self, Failure> {
+        let prepared = match &options.record {
             Some(path) if same_file(path, options.send_file.as_deref()) => {
                 return Err(Failure::RecordingOverSource(path.clone()));
             }
-            Some(path) => Some(Recorder::create(path)?),
+            Some(path) => Some(recorder::prepare(path).await?),
             None => None,
         };
         let loudspeaker = options.live.then(Loudspeaker::open).transpose()?;
-        Ok(Self { recorder, loudspeaker })
+        Ok(Self { prepared, recorder: None, loudspeaker })
+    }
+
+    /// The relay has let the client in: a recording takes the place of what was there.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        self.recorder = self.prepared.take().map(Recorder::begin).transpose()?;
+        Ok(())
     }
 
     /// Completes the recording.
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.recorder.take().map_or(Ok(()), Recorder::finish)
+    async fn finish(&mut self) -> Result<(), Failure> {
+        match self.recorder.take() {
+            Some(recorder) => recorder.finish().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -84,19 +96,16 @@ pub(crate) struct Playout {
     received: u64,
     /// Frames received when the last report was made.
     reported: u64,
+    /// Whether that report told of new ones.
+    heard_lately: bool,
 }
 
 impl Playout {
     /// Hears up to `room_members` talkers at a time from now on, never `own_id`.
     pub(crate) fn new(outputs: Outputs, room_members: u32, own_id: u16) -> Self {
         let started = Instant::now();
-        // A relay that names no limit does not make this one unlimited.
-        let limit = match room_members as usize {
-            0 => MAX_REPORT_SOURCES,
-            limit => limit.min(MAX_REPORT_SOURCES),
-        };
         Self {
-            listener: Listener::new(limit),
+            listener: listener(room_members),
             outputs,
             started,
             pace: Pace::new(started),
@@ -106,7 +115,33 @@ impl Playout {
             former: VecDeque::new(),
             received: 0,
             reported: 0,
+            heard_lately: false,
         }
+    }
+
+    /// The relay has let the client in: the recording begins.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        self.outputs.begin()
+    }
+
+    /// The session is lost: what was said is played to the end, and then there is
+    /// silence. `members` are those who were there.
+    pub(crate) fn lost(&mut self, members: &Members) {
+        let talkers = self.here(members);
+        self.keep(talkers);
+        let ids: Vec<_> = self.present().map(|stats| stats.sender_id).collect();
+        ids.iter().for_each(|id| self.listener.remove(*id));
+        self.departed.extend(ids);
+        self.silent.clear();
+    }
+
+    /// Another session in the same room: whoever is heard from now on is a new talker,
+    /// because numbers are given anew. `former` are the members of the session before.
+    pub(crate) fn moved(&mut self, former: &Members, room_members: u32, own_id: u16) {
+        self.lost(former);
+        self.listener = listener(room_members);
+        self.own_id = own_id;
+        self.departed.clear();
     }
 
     /// When the next tick is to be played.
@@ -116,10 +151,10 @@ impl Playout {
 
     /// Plays the next tick. False when the recording can no longer be written.
     pub(crate) fn tick(&mut self) -> Result<bool, Failure> {
-        let now = Instant::now();
-        self.pace.ticked(now);
+        let due = self.pace.due();
+        self.pace.ticked(Instant::now());
         let mut mix = SILENT_TICK;
-        let heard = self.listener.pull(now - self.started, &mut mix);
+        let heard = self.listener.pull(due - self.started, &mut mix);
         if let Some(loudspeaker) = &mut self.outputs.loudspeaker {
             loudspeaker.push(&mix)?;
         }
@@ -137,7 +172,7 @@ impl Playout {
         if id == 0 || id == self.own_id || self.departed.contains(&id) {
             return debug!("a frame of sender {id}, who is not in the room, is ignored");
         }
-        match self.listener.receive(self.started.elapsed(), &header, payload) {
+        match self.listener.receive(self.now(), &header, payload) {
             Ok(made_way) => {
                 self.received += 1;
                 if let Some(stats) = made_way {
@@ -165,26 +200,31 @@ impl Playout {
 
     /// A member left: keeps its figures, plays what it said to the end.
     pub(crate) fn left(&mut self, id: u16, member: &Member) {
-        let now = self.started.elapsed();
+        let now = self.now();
         let heard = self.listener.stats(now).find(|stats| stats.sender_id == id);
         let talker = heard.map(|stats| self.whole(&stats));
         let silent = self.silent.remove(&id);
-        if let Some(talker) = talker.or(silent) {
-            if self.former.len() == MAX_FORMER_TALKERS {
-                self.former.pop_front();
-            }
-            self.former.push_back(talker.named(&member.name));
-        }
+        self.keep(talker.or(silent).map(|talker| talker.named(&member.name)).into_iter().collect());
         self.listener.remove(id);
         self.departed.insert(id);
     }
 
-    /// What the relay should know; `None` if nothing came since the last time.
+    /// Talkers of the past.
+    fn keep(&mut self, talkers: Vec<Talker>) {
+        self.former.extend(talkers);
+        let surplus = self.former.len().saturating_sub(MAX_FORMER_TALKERS);
+        self.former.drain(..surplus);
+    }
+
+    /// What the relay should know; `None` if nothing came the last two times. Who hears
+    /// nobody any more says so once: if the relay is gone, nothing else would show it to
+    /// one who sends nothing.
     pub(crate) fn report(&mut self) -> Option<ReceiverReport> {
-        if self.received == self.reported {
+        let news = self.received != self.reported;
+        self.reported = self.received;
+        if !(std::mem::replace(&mut self.heard_lately, news) || news) {
             return None;
         }
-        self.reported = self.received;
         let sources: Vec<_> = self
             .present()
             .filter(|stats| stats.silent_for < HEARD_LATELY)
@@ -198,6 +238,7 @@ impl Playout {
                 buffer_depth_ms: stats.buffer_depth_ms,
                 underruns: stats.underruns,
                 overruns: stats.overruns,
+                through_sequence: Some(stats.through_sequence),
             })
             .collect();
         (!sources.is_empty()).then_some(ReceiverReport { sources })
@@ -219,22 +260,87 @@ impl Playout {
 
     /// Everyone who was heard.
     pub(crate) fn talkers(&self, members: &Members) -> Vec<Talker> {
+        self.former.iter().cloned().chain(self.here(members)).collect()
+    }
+
+    /// Those who were heard and are still there.
+    fn here(&self, members: &Members) -> Vec<Talker> {
         let mut all = self.silent.clone();
         all.extend(self.present().map(|stats| (stats.sender_id, self.whole(&stats))));
-        let here = all.into_iter().map(|(id, talker)| talker.named(members.name(id)));
-        self.former.iter().cloned().chain(here).collect()
+        all.into_iter().map(|(id, talker)| talker.named(members.name(id))).collect()
+    }
+
+    /// The longest that this machine held a tick up.
+    pub(crate) const fn longest_delay(&self) -> Duration {
+        self.pace.longest_delay()
     }
 
     /// Completes the recording; nothing is recorded after that.
-    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        self.outputs.finish()
+    pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
+        self.outputs.finish().await
+    }
+
+    /// The time, as far as it has been played. What comes while a tick is overdue came,
+    /// as far as anybody knows, before that tick: a machine that is late does not make
+    /// the voices late.
+    fn now(&self) -> Duration {
+        self.started.elapsed().min(self.pace.due() - self.started)
     }
 
     /// Those who left are still with the listener until their last word is
     /// played, but their figures are settled.
     fn present(&self) -> impl Iterator<Item = SourceStats> {
-        self.listener
-            .stats(self.started.elapsed())
-            .filter(|stats| !self.departed.contains(&stats.sender_id))
+        self.listener.stats(self.now()).filter(|stats| !self.departed.contains(&stats.sender_id))
+    }
+}
+
+/// A relay that names no limit does not make this one unlimited.
+fn listener(room_members: u32) -> Listener {
+    Listener::new(match room_members as usize {
+        0 => MAX_REPORT_SOURCES,
+        limit => limit.min(MAX_REPORT_SOURCES),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep_until;
+    use wzp_media::TICK;
+    use wzp_media::encoder::VoiceEncoder;
+    use wzp_media::tone::Tone;
+
+    use super::*;
+
+    /// Three seconds of somebody else's voice, and a machine that does not run this
+    /// program for a part of the second one.
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_is_late_does_not_make_the_voices_late() {
+        let outputs = Outputs { prepared: None, recorder: None, loudspeaker: None };
+        let mut playout = Playout::new(outputs, 10, 1);
+        let mut encoder = VoiceEncoder::new(2).unwrap();
+        let mut tone = Tone::new(440.0, -6.0);
+        let mut frames = (0..150).map(|_| encoder.push(&tone.tick()).unwrap().unwrap().datagram());
+        let begun = Instant::now();
+        let mut came = VecDeque::new();
+        for frame in 1..150_u32 {
+            came.extend(frames.next());
+            let now = begun + TICK * frame + Duration::from_millis(7);
+            if (60..75).contains(&frame) {
+                continue;
+            }
+            tokio::time::advance(now - Instant::now()).await;
+            // What is due comes first, then what is there to be received.
+            while playout.next() <= now + TICK / 2 {
+                sleep_until(playout.next().max(Instant::now())).await;
+                playout.tick().unwrap();
+                came.drain(..).for_each(|datagram| playout.receive(&datagram));
+            }
+        }
+        assert!(playout.longest_delay() >= TICK * 14, "{:?}", playout.longest_delay());
+        let members = Members::new(1, &[]).unwrap();
+        let [talker] = &playout.talkers(&members)[..] else { panic!("one talker") };
+        let troubles =
+            [talker.lost, talker.late, talker.concealed, talker.underruns, talker.overruns];
+        assert_eq!(troubles, [0; 5], "{talker:?}");
     }
 }

@@ -1,11 +1,14 @@
 //! The voice on its way out: every 20 ms one tick of it is encoded and, when a
 //! frame is complete, sent as one datagram.
 
+use std::time::Duration;
+
 use quinn::{Connection, SendDatagramError};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use wzp_media::encoder::{EncodedFrame, VoiceEncoder};
 use wzp_media::profile::{Feedback, ProfileSelector};
+use wzp_media::source::Damage;
 use wzp_proto::control::SenderFeedback;
 use wzp_proto::media::Profile;
 
@@ -17,6 +20,7 @@ use crate::pace::Pace;
 pub(crate) struct Sending {
     voice: Voice,
     encoder: VoiceEncoder,
+    dtx: bool,
     selector: ProfileSelector,
     connection: Connection,
     created: Instant,
@@ -32,13 +36,11 @@ impl Sending {
         dtx: bool,
         connection: Connection,
     ) -> Result<Self, Failure> {
-        let codec = |error: wzp_media::CodecError| Failure::Codec(error.to_string());
-        let mut encoder = VoiceEncoder::new(sender_id).map_err(codec)?;
-        encoder.set_dtx(dtx).map_err(codec)?;
         let created = Instant::now();
         Ok(Self {
             voice,
-            encoder,
+            encoder: encoder(sender_id, dtx)?,
+            dtx,
             selector: ProfileSelector::new(),
             connection,
             created,
@@ -47,9 +49,23 @@ impl Sending {
         })
     }
 
-    /// The first tick is now.
+    /// Another session, under another sender id. The voice goes on where it stopped.
+    pub(crate) fn moved(&mut self, connection: Connection, sender_id: u16) -> Result<(), Failure> {
+        let profile = self.profile();
+        self.encoder = encoder(sender_id, self.dtx)?;
+        self.encoder.set_profile(profile);
+        self.connection = connection;
+        Ok(())
+    }
+
+    /// The first tick, or the first after a pause, is now.
     pub(crate) fn start(&mut self) {
-        self.pace = Pace::new(Instant::now());
+        self.pace.restart(Instant::now());
+    }
+
+    /// The longest that this machine held a tick up.
+    pub(crate) const fn longest_delay(&self) -> Duration {
+        self.pace.longest_delay()
     }
 
     /// When the next tick is to be sent.
@@ -68,6 +84,11 @@ impl Sending {
         let frame = self.encoder.push(&tick);
         self.send(frame);
         Ok(true)
+    }
+
+    /// What the sound is called, and what of it could not be played so far.
+    pub(crate) fn damages(&self) -> (&str, &[Damage]) {
+        self.voice.damages()
     }
 
     /// Follows what the listeners say.
@@ -110,4 +131,11 @@ impl Sending {
             Err(error) => debug!("a frame cannot be sent: {error}"),
         }
     }
+}
+
+fn encoder(sender_id: u16, dtx: bool) -> Result<VoiceEncoder, Failure> {
+    let codec = |error: wzp_media::CodecError| Failure::Codec(error.to_string());
+    let mut encoder = VoiceEncoder::new(sender_id).map_err(codec)?;
+    encoder.set_dtx(dtx).map_err(codec)?;
+    Ok(encoder)
 }

@@ -1,5 +1,8 @@
 //! The signals that end the program in good order.
 
+use std::future::pending;
+
+use procfs::process::Process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
@@ -8,26 +11,42 @@ use crate::exit::Failure;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// None if it was ignored from the start, as under nohup(1): the program is to outlive
+    /// its terminal.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
         let catch =
             |kind| signal(kind).map_err(|source| Failure::System { what: "catch signals", source });
+        let hangup = SignalKind::hangup();
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
+            hangup: (!is_ignored(hangup)).then(|| catch(hangup)).transpose()?,
         })
     }
 
     /// Waits for one of them.
     pub(crate) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether the program was started with that signal ignored. Where the system does not
+/// tell, it was not.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign >> (signal.as_raw_value() - 1) & 1 == 1)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use wzp_media::source::{Damage, What};
 use wzp_media::talker::SourceStats;
 use wzp_proto::control::SenderFeedback;
 
@@ -13,11 +14,13 @@ use crate::members::describe;
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) room: String,
-    /// The number the relay gave this client in the room.
+    /// As it was given on the command line; the last one.
+    pub(crate) relay: String,
+    /// The number the relay gave this client in the room; the last one.
     pub(crate) sender_id: u16,
-    /// Names the session in the relay's logs; 16 hexadecimal digits.
+    /// Names the session in the relay's logs; 16 hexadecimal digits. The last one.
     pub(crate) session_id: String,
-    /// From Welcome to leaving.
+    /// From the first Welcome to leaving.
     pub(crate) seconds: f64,
     pub(crate) frames_sent: u64,
     /// All frames of voice that arrived, also of members who have left.
@@ -28,11 +31,61 @@ pub(crate) struct Summary {
     pub(crate) rtt_ms: f64,
     /// What the listeners last reported on this sender; null if they did not.
     pub(crate) feedback: Option<Feedback>,
+    /// What of the file that was sent could not be played; the first hundred places.
+    pub(crate) source_damages: Vec<SourceDamage>,
     /// How the voice was last encoded; null if there was nothing to send.
     pub(crate) profile: Option<&'static str>,
+    /// Sessions that ended before the last, the latest of them.
+    pub(crate) interruptions: Vec<Interruption>,
+    /// How long before the end of the last session nothing that was sent was acknowledged
+    /// any more. Less than two seconds may just have been on the way.
+    pub(crate) unacknowledged_seconds: f64,
+    /// The longest that this machine kept the program from sending or playing in time.
+    pub(crate) held_up_ms: f64,
     /// Why the session ended.
     pub(crate) end: End,
     pub(crate) exit_code: u8,
+}
+
+/// The end of a session, and how it went on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Interruption {
+    /// The relay whose session ended.
+    pub(crate) relay: String,
+    /// From the first Welcome to that end.
+    pub(crate) at_seconds: f64,
+    /// Until the next Welcome; 0 if that came before the end.
+    pub(crate) seconds: f64,
+    /// How long before that end nothing that was sent was acknowledged any more.
+    pub(crate) unacknowledged_seconds: f64,
+    /// Why it ended.
+    pub(crate) reason: String,
+}
+
+/// A place of the file that was sent, of which it could not be played.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct SourceDamage {
+    /// In the sound.
+    pub(crate) at_seconds: f64,
+    /// Whether the file ends there; else something is missing or cannot be decoded, and
+    /// more follows.
+    pub(crate) cut_off: bool,
+    /// How much should follow; null if the file does not say, or does not end there.
+    pub(crate) missing_seconds: Option<f64>,
+}
+
+impl From<&Damage> for SourceDamage {
+    fn from(damage: &Damage) -> Self {
+        let missing = match damage.what {
+            What::Unreadable => None,
+            What::CutOff { missing } => missing,
+        };
+        Self {
+            at_seconds: thousandths(damage.at.as_secs_f64()),
+            cut_off: matches!(damage.what, What::CutOff { .. }),
+            missing_seconds: missing.map(|missing| thousandths(missing.as_secs_f64())),
+        }
+    }
 }
 
 /// Why a session ended.
@@ -61,11 +114,18 @@ impl End {
         match failure {
             Failure::Drained { .. } => Self::Draining,
             Failure::MembersMissing { .. } => Self::MembersMissing,
-            Failure::Join { .. } | Failure::Interrupted(_) | Failure::Lost { .. } => Self::Lost,
-            Failure::Token { .. }
+            Failure::Join { .. }
+            | Failure::Interrupted(_)
+            | Failure::Lost { .. }
+            | Failure::GivenUp { .. } => Self::Lost,
+            Failure::NoToken { .. }
+            | Failure::Token { .. }
             | Failure::Source(_)
+            | Failure::Damaged { .. }
+            | Failure::SourceIsTerminal
             | Failure::Recording(_)
             | Failure::RecordingStopped(_)
+            | Failure::RecordingStalled(_)
             | Failure::RecordingOverSource(_)
             | Failure::Codec(_)
             | Failure::SoundCard(_)
@@ -171,6 +231,13 @@ impl fmt::Display for Summary {
             "{:.1} s in room '{}' as member {} (session {}, round trip {:.1} ms)",
             self.seconds, self.room, self.sender_id, self.session_id, self.rtt_ms
         )?;
+        for Interruption { relay, at_seconds, seconds, reason, .. } in &self.interruptions {
+            write!(f, "\naway for {seconds:.1} s after {at_seconds:.1} s at {relay}: {reason}")?;
+        }
+        if self.unacknowledged_seconds >= 2.0 {
+            let seconds = self.unacknowledged_seconds;
+            write!(f, "\nnothing that was sent in the last {seconds:.1} s was acknowledged")?;
+        }
         write!(f, "\nsent {} frames", self.frames_sent)?;
         if let Some(profile) = self.profile {
             write!(f, ", last as {profile}")?;
@@ -178,7 +245,7 @@ impl fmt::Display for Summary {
         if let Some(feedback) = &self.feedback {
             write!(
                 f,
-                "; {} listening, mean loss {:.1} %, most of them at most {:.1} %",
+                "; {} listening, mean loss {:.1} %, 70 % of them at most {:.1} %",
                 feedback.listeners,
                 f64::from(feedback.mean_loss_ppm) / 10_000.0,
                 f64::from(feedback.deciding_loss_ppm) / 10_000.0

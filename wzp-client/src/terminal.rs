@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -14,6 +15,9 @@ use wzp_untrusted::{json, text};
 /// Whether the cursor stands behind a progress line. One per process, as there
 /// is one standard error that logs and events share.
 static LINE_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// The first refusal of standard output, which is one, too.
+static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
 /// Carriage return, then erase to the end of the line (ECMA-48 EL).
 const ERASE_LINE: &[u8] = b"\r\x1b[K";
@@ -97,7 +101,17 @@ impl Terminal {
 fn print(text: &impl fmt::Display) {
     let _ = wipe_progress();
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = REFUSED.set(error);
+    }
+}
+
+/// Why standard output did not take what was printed, if so: a full disk must not
+/// pass for success.
+pub(crate) fn refused() -> Option<&'static io::Error> {
+    REFUSED.get()
 }
 
 /// One write per line, so that lines of several processes stay whole.

@@ -2,57 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod program;
 mod relay;
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, welcome};
+use program::{client, error, loudest, mono16, spawn, stderr, summary};
+use relay::{Client, PATIENCE, Relay, SENDER_ID, left_properly, member, parrot, welcome};
 use serde_json::Value;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
-    Draining, Member, Members, Notice, Ping, Resumed, RoomChanged, SenderFeedback, Welcome,
-    client_message, relay_message::Message,
+    Draining, Members, Notice, Ping, Resumed, RoomChanged, SenderFeedback, Welcome, client_message,
+    relay_message::Message,
 };
 use wzp_proto::media::{CLOCK_HZ, MediaHeader};
-
-fn command<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wzp-client"));
-    command.args(["--room", "lobby", "--pin", &relay.fingerprint, &relay.address.to_string()]);
-    command.args(arguments);
-    command
-}
-
-fn client<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Output {
-    command(relay, arguments).output().unwrap()
-}
-
-fn spawn<T: Send + 'static>(relay: &Relay<T>, arguments: &[&str]) -> Child {
-    command(relay, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// The last line of standard error, which is to tell the error.
-fn error(output: &Output) -> String {
-    let text = stderr(output);
-    assert!(!text.contains("panicked"), "{text}");
-    let last = text.lines().last().unwrap_or_default();
-    assert!(last.starts_with("error: "), "{text}");
-    last.to_owned()
-}
-
-fn summary(output: &Output) -> Value {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    assert_eq!(text.lines().count(), 1, "{text:?}, {}", stderr(output));
-    serde_json::from_str(&text).unwrap()
-}
-
-fn member(sender_id: u32, name: &str) -> Member {
-    Member { sender_id, name: name.into(), muted: false }
-}
 
 fn joined(room_version: u64, sender_id: u32, name: &str) -> Message {
     let joined = vec![member(sender_id, name)];
@@ -154,7 +118,7 @@ fn session_lost_in_the_middle_is_told_with_its_summary() {
         }
         client.close(CloseCode::Unresponsive, "you did not answer");
     });
-    let output = client(&relay, &["--send-tone", "60", "--json"]);
+    let output = client(&relay, &["--send-tone", "60", "--json", "--no-reconnect"]);
     let message = error(&output);
     assert_eq!(output.status.code(), Some(6), "{message}");
     assert!(message.contains("you did not answer"), "{message}");
@@ -265,28 +229,6 @@ fn fifty_frames_a_second_are_fifty() {
     assert!(headers.iter().all(|header| u32::from(header.sender_id) == SENDER_ID));
 }
 
-/// A room with one more member, who says what the client says.
-async fn parrot(mut client: Client) -> Vec<client_message::Message> {
-    const PARROT: u16 = 9;
-    client.welcome_among(vec![member(PARROT.into(), "Polly")]).await;
-    let mut messages = Vec::new();
-    let connection = client.connection.clone();
-    loop {
-        tokio::select! {
-            message = client.next() => match message {
-                Some(message) => messages.push(message),
-                None => return messages,
-            },
-            datagram = connection.read_datagram() => {
-                let Ok(datagram) = datagram else { return messages };
-                let mut echo = datagram.to_vec();
-                echo[2..4].copy_from_slice(&PARROT.to_be_bytes());
-                let _ = connection.send_datagram(echo.into());
-            }
-        }
-    }
-}
-
 #[test]
 fn what_is_heard_is_counted_reported_and_recorded() {
     let directory = tempfile::tempdir().unwrap();
@@ -329,26 +271,10 @@ fn what_is_heard_is_counted_reported_and_recorded() {
     assert_eq!(reports.last().unwrap().sources[0].frames_expected, 100);
 
     let wav = std::fs::read(&recording).unwrap();
-    let (samples, loudest) = mono16(&wav);
+    let samples = mono16(&wav);
     // From the first tick in which something was heard to the last.
-    assert!((94_000..=100_000).contains(&samples), "2 s at 48 kHz: {samples}");
-    assert!(loudest > 1000, "a tone: {loudest}");
-}
-
-/// Number of samples and the loudest of a mono 16-bit 48 kHz WAV file whose
-/// header tells the truth about its length.
-fn mono16(wav: &[u8]) -> (usize, u16) {
-    let word = |at: usize| u32::from_le_bytes(wav[at..at + 4].try_into().unwrap());
-    assert_eq!((&wav[..4], &wav[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
-    assert_eq!(word(4) as usize, wav.len() - 8);
-    assert_eq!(word(24), CLOCK_HZ);
-    let data = wav.windows(4).position(|window| window == b"data").unwrap();
-    assert_eq!(word(data + 4) as usize, wav.len() - data - 8);
-    let samples: Vec<_> = wav[data + 8..]
-        .chunks_exact(2)
-        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs())
-        .collect();
-    (samples.len(), samples.iter().copied().max().unwrap_or(0))
+    assert!((94_000..=100_000).contains(&samples.len()), "2 s at 48 kHz: {}", samples.len());
+    assert!(loudest(&samples) > 1000, "a tone: {}", loudest(&samples));
 }
 
 #[test]
@@ -372,9 +298,34 @@ fn signals_end_the_session_properly() {
         assert_eq!(output.status.code(), Some(0), "{signal}: {}", stderr(&output));
         assert_eq!(summary(&output)["end"], "signal");
         assert!(left_properly(&relay.outcome.recv_timeout(PATIENCE).unwrap()));
-        let (_, loudest) = mono16(&std::fs::read(&recording).unwrap());
-        assert_eq!(loudest, 0);
+        assert_eq!(loudest(&mono16(&std::fs::read(&recording).unwrap())), 0);
     }
+}
+
+/// As nohup(1) starts it: the terminal goes, and the call goes on.
+#[test]
+fn a_hangup_that_is_ignored_from_the_start_stays_ignored() {
+    let (ready_in, ready) = std::sync::mpsc::channel();
+    let relay = Relay::start(move |mut client: Client| async move {
+        client.enter().await;
+        ready_in.send(()).unwrap();
+        client.connection.closed().await
+    });
+    let call = program::command(&relay, &["--json", "--quiet", "--duration", "2"]);
+    let child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(call.get_program())
+        .args(call.get_args())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    ready.recv_timeout(PATIENCE).unwrap();
+    let killed = Command::new("kill").args(["-HUP", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(summary(&output)["end"], "duration");
 }
 
 #[test]
@@ -488,7 +439,7 @@ fn draining_relays_are_left_in_time() {
             client.send(Message::Draining(Draining { deadline_ms })).await;
             client.connection.closed().await
         });
-        let output = client(&relay, &[arguments, &["--json"]].concat());
+        let output = client(&relay, &[arguments, &["--json", "--no-reconnect"]].concat());
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{text}");
         assert!(text.contains("the relay is going to stop"), "{text}");
@@ -550,7 +501,7 @@ fn whoever_talks_is_heard_however_many_have_talked() {
         client.close(CloseCode::GoingAway, "that was all");
         reported
     });
-    let output = client(&relay, &["--json"]);
+    let output = client(&relay, &["--json", "--no-reconnect"]);
     let summary = summary(&output);
     assert_eq!(summary["frames_received"], 400, "{}", stderr(&output));
     let talkers = summary["talkers"].as_array().unwrap().iter();

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use wzp_media::encoder::{INITIAL_EXPECTED_LOSS, VoiceEncoder};
 use wzp_media::listener::Listener;
 use wzp_media::recording::Recording;
-use wzp_media::{SILENT_TICK, TICK_SAMPLES, wav};
+use wzp_media::{SILENT_TICK, TICK_SAMPLES, source};
 use wzp_proto::media::{MediaHeader, Profile};
 
 /// Transit of the fastest datagram.
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
 
     // Datagrams by arrival; the number keeps simultaneous ones apart.
     let mut path: BTreeMap<(u64, usize), Vec<u8>> = BTreeMap::new();
-    let voice = wav::read(Path::new(&input))?;
+    let voice = source::read(Path::new(&input))?;
     let mut bytes = 0;
     let sender_tick_us = 20_000.0 * (1.0 + settings["ppm"] / 1e6);
     for (number, samples) in voice.chunks(TICK_SAMPLES).enumerate() {

@@ -1,11 +1,11 @@
-//! What a voice endpoint of the WZP protocol needs: Opus, a jitter buffer, WAV
-//! files.
+//! What a voice endpoint of the WZP protocol needs: Opus, a jitter buffer, sound
+//! files to send and recordings.
 //!
 //! Everything here is mono at 48 kHz in ticks of 20 ms. Nothing opens a socket
 //! or reads a clock: time is given as a [`std::time::Duration`] since an
 //! arbitrary start and must not go backwards.
 //!
-//! Sending: [`wav`], [`tone`] → [`encoder`], steered by [`profile`].
+//! Sending: [`source`], [`tone`] → [`encoder`], steered by [`profile`].
 //! Receiving: [`listener`] → [`talker`] → [`jitter`] → [`recording`].
 
 use std::time::Duration;
@@ -18,9 +18,9 @@ pub mod listener;
 pub mod packet;
 pub mod profile;
 pub mod recording;
+pub mod source;
 pub mod talker;
 pub mod tone;
-pub mod wav;
 
 /// Samples per second of all audio in this crate.
 pub const SAMPLE_RATE: u32 = wzp_proto::media::CLOCK_HZ;

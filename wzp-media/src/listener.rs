@@ -297,7 +297,7 @@ mod tests {
         let mut listener = Listener::new(1);
         let mixes = listen(&mut listener, &[good]);
         assert!(mixes[1..].iter().all(|(_, heard)| *heard));
-        let stats = listener.stats(TICK * 60).next().unwrap();
+        let stats = listener.stats(TICK * 85).next().unwrap();
         assert_eq!(stats.frames_corrupt, 5);
         assert_eq!(stats.frames_lost, 2, "what is no packet counts as lost");
         for (mix, _) in &mixes {

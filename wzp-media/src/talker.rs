@@ -18,10 +18,13 @@ const MAX_FRAME_SAMPLES: usize = 3 * TICK_SAMPLES;
 pub struct SourceStats {
     /// The sender, as the relay numbered it.
     pub sender_id: u16,
-    /// Frames that should have come, by their sequence numbers.
+    /// Frames that should have come, by their sequence numbers up to
+    /// `through_sequence`.
     pub frames_expected: u32,
-    /// Frames that never came.
+    /// Those of them that did not.
     pub frames_lost: u32,
+    /// The last sequence number of which it is settled whether it came.
+    pub through_sequence: u32,
     /// Frames that came after their time to be played.
     pub frames_late: u32,
     /// Interarrival jitter, RFC 3550 section 6.4.1, in µs.
@@ -127,8 +130,9 @@ impl Talker {
         let saturate = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         SourceStats {
             sender_id,
-            frames_expected: saturate(jitter.frames_expected),
-            frames_lost: saturate(jitter.frames_lost),
+            frames_expected: saturate(jitter.settled.expected),
+            frames_lost: saturate(jitter.settled.lost),
+            through_sequence: jitter.settled.through,
             frames_late: saturate(jitter.frames_late),
             jitter_us: jitter.jitter_us,
             buffer_depth_ms: jitter.depth_ms,

@@ -35,6 +35,12 @@ pub enum PemError {
     /// Blocks, but none is a certificate.
     #[error("holds no CERTIFICATE block")]
     NoCertificate,
+    /// More certificates than a client takes.
+    #[error(
+        "holds a chain of more than 64,000 bytes, which no client takes in a TLS handshake; leave in \
+         it the certificate itself and those between it and its authority"
+    )]
+    LongChain,
     /// A key where certificates belong.
     #[error("holds a private key and no certificate; are the two files swapped?")]
     KeyAlone,
@@ -65,6 +71,21 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError
         true if holds_key => Err(PemError::KeyAlone),
         true => Err(absent(pem, PemError::NoCertificate)),
     }
+}
+
+/// Most bytes of a chain, each certificate with the 5 bytes of its lengths (RFC 8446
+/// section 4.4.2). rustls and others take a handshake message of 65,535, and over TCP no
+/// more of the flight that it is in: its records, the messages beside it, and their tags.
+const MOST_CHAIN: usize = 64_000;
+
+/// The certificates in a text, as those of a chain that is shown to clients.
+///
+/// # Errors
+/// Any [`PemError`] but those about keys.
+pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let chain = certificates(pem)?;
+    let length: usize = chain.iter().map(|certificate| certificate.len() + 5).sum();
+    if length > MOST_CHAIN { Err(PemError::LongChain) } else { Ok(chain) }
 }
 
 /// The first private key in a text: PKCS #8, PKCS #1 or SEC 1.
@@ -157,6 +178,17 @@ mod tests {
         assert_eq!(certificates(both.as_bytes()).unwrap().len(), 2);
         assert!(private_key(both.as_bytes()).is_ok());
         assert!(private_key(key.replace('\n', "\r\n").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_chain_is_no_longer_than_a_message_of_a_handshake() {
+        let (certificate, _) = pair();
+        let each = certificates(certificate.as_bytes()).unwrap()[0].len() + 5;
+        let most = MOST_CHAIN / each;
+        let of = |count| certificate.repeat(count);
+        assert_eq!(chain(of(most).as_bytes()).unwrap().len(), most);
+        assert_eq!(chain(of(most + 1).as_bytes()).err(), Some(PemError::LongChain));
+        assert_eq!(certificates(of(most + 1).as_bytes()).unwrap().len(), most + 1);
     }
 
     #[test]

@@ -202,6 +202,7 @@ mod tests {
             buffer_depth_ms: most,
             underruns: most,
             overruns: most,
+            through_sequence: Some(most),
         };
         let sources = vec![source; MAX_REPORT_SOURCES];
         let report = ClientMessage::from(client_message::Message::ReceiverReport(ReceiverReport {

@@ -8,6 +8,7 @@
 //! * [`control`]: the messages of the control stream
 //! * [`membership`]: who is in a room, cut into such messages
 //! * [`framing`]: how messages are laid into the stream
+//! * [`settling`]: when a frame that has not come is lost
 //! * [`close`]: the codes that end a session
 
 // Every number here may be a peer's.
@@ -26,6 +27,7 @@ pub mod control;
 pub mod framing;
 pub mod media;
 pub mod membership;
+pub mod settling;
 
 /// The TLS application protocol (RFC 7301) of this version.
 pub const ALPN: &[u8] = b"wzp/2";

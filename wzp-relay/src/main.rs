@@ -1,66 +1,88 @@
 //! The relay daemon: command line, configuration, run.
 
+// These panic where nothing can be printed: `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
 use tokio::runtime::Runtime;
-use tracing::warn;
-use wzp_relay::admin::serve::{AUDIT_FILE, PARTS, Start, serve};
-use wzp_relay::admin::{ctl, socket};
-use wzp_relay::config::{AuditCommand, Cli, Command, Config, Loaded, StateDir};
+use tracing::{Level, warn};
+use wzp_relay::admin::ctl;
+use wzp_relay::admin::serve::{PARTS, Start, serve};
+use wzp_relay::build_info;
+use wzp_relay::cli::{AuditCommand, Cli, Command};
+use wzp_relay::config::{Config, Flags, Loaded, StateDir};
+use wzp_relay::doctor;
+use wzp_relay::output::{self, Output};
+use wzp_relay::paths::{ADMIN_SOCKET, AUDIT_FILE};
 use wzp_relay::privileges::{self, Privileged};
+use wzp_relay::words::counted;
 use wzp_telemetry::audit::{self, Verified};
+use wzp_telemetry::log::target;
 use wzp_telemetry::{log, panics, trace};
 use wzp_untrusted::text;
 
 fn main() -> ExitCode {
-    match run(Cli::read()) {
+    let pages = wzp_pages::answer(std::env::args_os(), Cli::command);
+    let outcome = match pages {
+        Some(written) => written.context("cannot write the pages"),
+        None => run(Cli::read()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wzp-relay: {}", text::lines(&format!("{error:#}")));
+            let told = format!("wzp-relay: {}", text::lines(&format!("{error:#}")));
+            output::tell(Level::ERROR, &told);
             ctl::exit_code(&error).into()
         }
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
-    // It has to work with a configuration that does not.
-    if let Some(Command::Config(command)) = &cli.command {
-        return command.run(&cli, &mut std::io::stdout().lock());
-    }
-    if let Some(Command::Ctl { command }) = cli.command.clone() {
-        let socket = admin_socket(&cli)?;
-        return runtime()?.block_on(ctl::run(&socket, command));
-    }
-    if let Some(Command::Audit(AuditCommand::Verify { mut files })) = cli.command.clone() {
-        if files.is_empty() {
-            let config = Config::load(&cli)?;
-            let own = || config.relay.state_dir.join(AUDIT_FILE);
-            files.push(config.audit.file.unwrap_or_else(own));
+fn run(Cli { command, flags }: Cli) -> Result<()> {
+    match command {
+        None => relay(flags),
+        // It has to work with a configuration that does not.
+        Some(Command::Config(command)) => command.run(&flags, &mut Output::new()),
+        Some(Command::Doctor(options)) => doctor::run(flags, options, &mut Output::new()),
+        Some(Command::Ctl { command }) => {
+            let socket = admin_socket(&flags)?;
+            runtime()?.block_on(ctl::run(&socket, command))
         }
-        return verify(&files);
+        Some(Command::Audit(AuditCommand::Verify { mut files })) => {
+            if files.is_empty() {
+                let config = Config::load(&flags)?;
+                let own = || config.relay.state_dir.join(AUDIT_FILE);
+                files.push(config.audit.file.unwrap_or_else(own));
+            }
+            verify(&files, &mut Output::new())
+        }
     }
-    relay(cli)
 }
 
 /// Where the relay is that the command line means.
-fn admin_socket(cli: &Cli) -> Result<PathBuf> {
-    let StateDir { path, problem } = StateDir::find(cli)
+fn admin_socket(flags: &Flags) -> Result<PathBuf> {
+    let StateDir { path, problem } = StateDir::find(flags)
         .context("it cannot be told which relay is meant; give its --state-dir")?;
     if let Some(problem) = problem {
-        eprintln!("wzp-relay: warning: {}", text::lines(&problem.to_string()));
+        let told = format!("wzp-relay: warning: {}", text::lines(&problem.to_string()));
+        output::tell(Level::WARN, &told);
     }
-    Ok(path.join(socket::FILE))
+    Ok(path.join(ADMIN_SOCKET))
 }
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn relay(cli: Cli) -> Result<()> {
-    let Loaded { config, warnings, .. } = Loaded::new(&cli)?;
+fn relay(flags: Flags) -> Result<()> {
+    let loaded = Loaded::new(&flags)?;
+    let exposure = loaded.exposure();
+    let Loaded { config, warnings, .. } = loaded;
     privileges::keep_files_private();
     // Before there is any other thread.
     let privileged = Privileged::split().context("cannot start a thread")?;
@@ -68,8 +90,8 @@ fn relay(cli: Cli) -> Result<()> {
     let runtime = runtime()?;
     let sender = trace::Sender {
         name: "wzp-relay",
-        version: env!("CARGO_PKG_VERSION"),
-        instance: config.relay.listen.to_string(),
+        version: build_info::VERSION,
+        instance: instance_id(&config),
     };
     let trace = {
         // It sends in this runtime.
@@ -78,41 +100,48 @@ fn relay(cli: Cli) -> Result<()> {
     };
     let log = log::start(&config.logging, trace.layer().into_iter().collect())?;
     let panics = panics::watch(PARTS).context("cannot start a thread")?;
-    for warning in warnings {
-        warn!("{warning}");
+    for warning in warnings.into_iter().chain(exposure) {
+        warn!(target: target::RELAY, "{warning}");
     }
-    let outcome = runtime.block_on(serve(Start { cli, config, log, trace, privileged, panics }));
+    let outcome = runtime.block_on(serve(Start { flags, config, log, trace, privileged, panics }));
     // A file system that does not answer keeps nobody from the end.
     runtime.shutdown_timeout(LAST_FILES);
     outcome
+}
+
+/// Two relays have no state directory and no port in common.
+fn instance_id(config: &Config) -> String {
+    let state_dir = &config.relay.state_dir;
+    let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.clone());
+    trace::instance_id(&[&state_dir.to_string_lossy(), &config.relay.listen.to_string()])
 }
 
 /// What reads or writes files when the relay ends has this long.
 const LAST_FILES: Duration = Duration::from_secs(1);
 
 /// Says that an audit log is intact, or fails with its first bad line.
-fn verify(files: &[PathBuf]) -> Result<()> {
+fn verify(files: &[PathBuf], out: &mut impl Write) -> Result<()> {
     let found = audit::verify_in_order(files)?;
     if files.len() > 1 {
         for (file, Verified { records, .. }) in files.iter().zip(&found) {
-            println!("{}: {records} records", file.display());
+            writeln!(out, "{}: {}", file.display(), counted(*records, "record"))?;
         }
     }
     let mut filled = found.iter().filter(|file| file.records > 0);
     let Some(oldest) = filled.next() else {
-        println!("no records");
+        writeln!(out, "no records")?;
         return Ok(());
     };
     let newest = filled.next_back().unwrap_or(oldest);
     let records: u64 = found.iter().map(|file| file.records).sum();
     let (first, last) = (text::line(&oldest.first), text::line(&newest.last));
-    println!("{records} records, from {first} to {last}, chain intact");
+    writeln!(out, "{}, from {first} to {last}, chain intact", counted(records, "record"))?;
     if oldest.begins_chain() {
-        println!("begins the chain");
+        writeln!(out, "begins the chain")?;
     } else {
         let previous = text::line(&oldest.previous);
-        println!("continues {previous}, the last hash of an older file");
+        writeln!(out, "continues {previous}, the last hash of an older file")?;
     }
-    println!("last hash {}", newest.last_hash);
-    Ok(())
+    writeln!(out, "last hash {}", newest.last_hash)?;
+    Ok(out.flush()?)
 }

@@ -30,8 +30,8 @@ fn an_intact_log_is_described_and_the_first_bad_line_is_named() {
     drop(audit);
 
     let intact = verify(&[], state.path());
+    assert!(intact.status.success(), "{intact:?}");
     let text = String::from_utf8(intact.stdout).unwrap();
-    assert!(intact.status.success());
     assert!(text.starts_with("3 records, from 20"), "{text}");
     let written = std::fs::read_to_string(&file).unwrap();
     let last: serde_json::Value = serde_json::from_str(written.lines().last().unwrap()).unwrap();
@@ -70,7 +70,7 @@ fn files_are_verified_in_order_and_one_that_continues_another_says_so() {
     let both = verify(&[&old, &new], state.path());
     let text = String::from_utf8(both.stdout).unwrap();
     assert!(both.status.success());
-    let expected = [format!("{old}: 1 records"), format!("{new}: 2 records")];
+    let expected = [format!("{old}: 1 record"), format!("{new}: 2 records")];
     assert!(text.starts_with(&expected.join("\n")), "{text}");
     assert!(
         text.contains("\n3 records, from 20") && text.contains("\nbegins the chain\n"),

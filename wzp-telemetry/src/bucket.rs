@@ -6,16 +6,17 @@ use std::time::Instant;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-pub(crate) const SECOND: u64 = 1_000_000_000;
+/// In nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds of this process's own clock.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A token bucket: so many in a time, and as many at once. Takes no lock.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// Nanoseconds in which the bucket fills, and in which a token comes.
     period: u64,
     interval: AtomicU64,
@@ -26,27 +27,31 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// At least 1 token in a period of so many nanoseconds.
-    pub(crate) const fn new(period: u64, tokens: u64) -> Self {
+    pub const fn new(period: u64, tokens: u64) -> Self {
         let interval = AtomicU64::new(period / tokens);
         Self { period, interval, full_at: AtomicU64::new(0) }
     }
 
     /// At least 1, from now on.
-    pub(crate) fn set_tokens(&self, tokens: u64) {
+    pub fn set_tokens(&self, tokens: u64) {
         self.interval.store(self.period / tokens, Ordering::Relaxed);
     }
 
     /// Takes a token, if there is one.
-    pub(crate) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         self.take_at(now())
     }
 
-    pub(crate) fn take_at(&self, now: u64) -> bool {
+    /// Takes a token at that time, if there is one.
+    pub fn take_at(&self, now: u64) -> bool {
         self.try_take_at(now).is_ok()
     }
 
-    /// Takes a token, or tells in how many nanoseconds there will be one.
-    pub(crate) fn try_take_at(&self, now: u64) -> Result<(), u64> {
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// There is none: in how many nanoseconds there will be one.
+    pub fn try_take_at(&self, now: u64) -> Result<(), u64> {
         let interval = self.interval.load(Ordering::Relaxed);
         let after = |full_at: u64| full_at.max(now).saturating_add(interval);
         let full = now.saturating_add(self.period);
@@ -56,7 +61,7 @@ impl Bucket {
     }
 
     /// Nanoseconds until the bucket is full.
-    pub(crate) fn missing_at(&self, now: u64) -> u64 {
+    pub fn missing_at(&self, now: u64) -> u64 {
         self.full_at.load(Ordering::Relaxed).saturating_sub(now)
     }
 }

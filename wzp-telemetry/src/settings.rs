@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use schemars::JsonSchema;
-use serde::de::{Error, IntoDeserializer};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+pub mod address;
 mod text;
 
 pub use text::{duration, size, url};
@@ -18,6 +18,10 @@ pub use text::{duration, size, url};
 /// Who watches a program are a few, with one or two connections each.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
+
+/// Prometheus scrapes once a minute unless told otherwise, and takes what is older than
+/// five for gone.
+const KEEP_ENDED: Duration = Duration::from_secs(120);
 
 /// 10 MB, which 10,000 sessions come to, at 3 Mbit/s.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +33,8 @@ pub struct Metrics {
     /// Whether there is a listener for metrics, `/health` and `/ready`.
     pub enabled: bool,
     /// TCP address of the listener.
+    #[serde(with = "address")]
+    #[schemars(schema_with = "address::schema")]
     pub listen_addr: SocketAddr,
     /// Path of the metrics.
     pub path: String,
@@ -42,10 +48,17 @@ pub struct Metrics {
     pub max_room_series: usize,
     /// Most sessions that get series of their own: the oldest. 0: none.
     pub max_session_series: usize,
+    /// How long the last values of rooms and sessions that have ended are shown, from
+    /// the first scrape that finds them on: two of the longest usual intervals, so that
+    /// all who scrape find them. Above the two limits they make way for living ones
+    /// (`wzp_relay_last_values_cut_short_total`).
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub keep_ended: Duration,
     /// How rooms are named in labels.
     pub room_label: RoomLabel,
-    /// Most connections to the listener. Another one takes the place of one that is
-    /// idle (`wzp_http_aborted_connections_total{reason="crowded"}`).
+    /// Most connections to the listener. Another one takes the place of one of the
+    /// network that has the most (`wzp_http_aborted_connections_total{reason="crowded"}`).
     pub max_connections: usize,
     /// Most of them from one IPv4 address or one IPv6 /64. Another one from there takes
     /// the place of its oldest (`wzp_http_aborted_connections_total{reason="share"}`).
@@ -95,6 +108,7 @@ impl Default for Metrics {
             web_config: None,
             max_room_series: 1000,
             max_session_series: 1000,
+            keep_ended: KEEP_ENDED,
             room_label: RoomLabel::Name,
             max_connections: MAX_CONNECTIONS,
             max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
@@ -112,6 +126,8 @@ pub struct Health {
     /// Whether there is one.
     pub enabled: bool,
     /// TCP address of the listener.
+    #[serde(with = "address")]
+    #[schemars(schema_with = "address::schema")]
     pub listen_addr: SocketAddr,
     /// Path of the health report; `/ready` stays as it is.
     pub path: String,
@@ -213,10 +229,13 @@ pub struct Tracing {
     /// Whether traces are sent.
     pub enabled: bool,
     /// In which protocol.
-    #[serde(deserialize_with = "exporter")]
     pub exporter: Exporter,
-    /// Host and port of the receiver; `http://` is understood.
+    /// Host and port of the receiver, or a URL with `http://` or, for TLS, `https://`.
     pub endpoint: String,
+    /// PEM file of the authorities that an `https://` endpoint is trusted under; without
+    /// it the system's.
+    #[schemars(example = "/etc/wzp-relay/collector-ca.pem")]
+    pub ca_file: Option<PathBuf>,
     /// Share of traces that are sent, 0 to 1. One that another program has
     /// begun follows that program's choice.
     pub sample_rate: f64,
@@ -231,16 +250,8 @@ pub enum Exporter {
     Otlp,
     /// The same: Jaeger has no other protocol any more.
     Jaeger,
-}
-
-/// The monitoring guide names Zipkin, too.
-fn exporter<'de, D: Deserializer<'de>>(from: D) -> Result<Exporter, D::Error> {
-    match &*String::deserialize(from)? {
-        "zipkin" => Err(D::Error::custom(
-            "Zipkin does not take OTLP; send to a collector, which can pass traces on to it",
-        )),
-        name => Exporter::deserialize(name.into_deserializer()),
-    }
+    /// Zipkin's JSON, version 2, over HTTP: port 9411 as a rule.
+    Zipkin,
 }
 
 impl Default for Tracing {
@@ -249,10 +260,14 @@ impl Default for Tracing {
             enabled: false,
             exporter: Exporter::Otlp,
             endpoint: "localhost:4317".into(),
+            ca_file: None,
             sample_rate: 0.1,
         }
     }
 }
+
+/// An example of [`Audit::events`].
+const EVENTS: [&str; 3] = ["config_change", "admin_action", "lifecycle"];
 
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -264,7 +279,7 @@ pub struct Audit {
     #[schemars(example = "/var/log/wzp-relay/audit.log")]
     pub file: Option<PathBuf>,
     /// The events that are written; without it all.
-    #[schemars(example = ["config_change", "admin_action", "lifecycle"])]
+    #[schemars(example = EVENTS)]
     pub events: Option<Vec<AuditEvent>>,
     /// Most records of `auth_failure` a minute, and at once: strangers can cause
     /// them. How many were left out, the log tells once a minute

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -74,6 +74,43 @@ fn what_is_no_file_is_refused_at_once_and_what_strangers_choose_is_escaped() {
     assert!(text.contains(r#""room":"eve\u0085\u202e""#), "{text}");
     assert_eq!(lines(&path)[0]["details"], details);
     assert_eq!(verify(&path).unwrap().records, 1);
+}
+
+#[test]
+fn what_belongs_to_the_file_is_beside_it_and_not_beside_a_link() {
+    let (folder, path) = place();
+    let link = folder.path().join("link");
+    symlink("logs/audit.log", &link).unwrap();
+    assert!(Audit::check(&settings(), &link).is_err() && Audit::start(&settings(), &link).is_err());
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    Audit::check(&settings(), &link).unwrap();
+    record(&start(&link), 1).unwrap();
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"half").unwrap();
+    let audit = start(&link);
+    let count = |folder: &Path| fs::read_dir(folder).unwrap().count();
+    assert_eq!((count(folder.path()), count(path.parent().unwrap())), (2, 2), "the torn line");
+
+    // An operator has it go on elsewhere.
+    fs::remove_file(&link).unwrap();
+    symlink("logs/next.log", &link).unwrap();
+    audit.reopen().unwrap();
+    record(&audit, 2).unwrap();
+    let files = [path.clone(), path.with_file_name("next.log")];
+    assert_eq!(verify_in_order(&files).map(|files| files.len()).unwrap(), 2);
+}
+
+#[test]
+fn an_error_is_told_once() {
+    let (_folder, path) = place();
+    let audit = start(&path);
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let told = record(&audit, 1).unwrap_err().to_string();
+    let reason = "No such file or directory (os error 2)";
+    let expected = format!(
+        "the audit log {} cannot be written: {reason}; tried again every second",
+        path.display()
+    );
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on shall end.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use tracing::{dispatcher::with_default, info};
 use wzp_telemetry::audit::{Audit, AuditError, Outcome, User, verify};
 use wzp_telemetry::log::Log;
+use wzp_telemetry::probe;
 use wzp_telemetry::settings::{self, AuditEvent, LogFormat, Logging};
 
 /// A file system of 64 KiB.
@@ -74,6 +76,21 @@ fn log_lines_are_whole_in_the_file_or_go_to_standard_error() {
     write(200..210);
     let expected = (0..kept).chain(200..210).collect::<Vec<_>>();
     assert_eq!(numbers(&file, |line| &line["n"]), expected);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_before_it_is_used() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let file = disk.0.path().join("a/b.log");
+    probe::room(&file).unwrap();
+    assert!(probe::shortage(&file).unwrap().contains("KiB free"), "{:?}", probe::shortage(&file));
+    let ballast = disk.fill();
+    // A file without content can be made all the same.
+    probe::file(&file).unwrap();
+    assert_eq!(probe::room(&file).unwrap_err().kind(), ErrorKind::StorageFull);
+    fs::remove_file(ballast).unwrap();
+    probe::room(&file).unwrap();
+    assert_eq!(fs::read_dir(disk.0.path()).unwrap().count(), 0, "nothing is left");
 }
 
 #[test]

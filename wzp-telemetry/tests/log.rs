@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on shall end.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use regex::Regex;
@@ -10,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tracing::{Dispatch, debug, dispatcher::with_default, error, info, info_span, warn};
-use wzp_telemetry::log::{Log, LogError};
+use wzp_telemetry::log::{Log, LogError, check};
 use wzp_telemetry::settings::{Level, LogFormat, Logging};
 
 struct Setting {
@@ -145,6 +147,87 @@ fn what_is_no_file_is_refused_at_once() {
     pipe(&setting, "a.log");
     let refused = setting.log.reopen().unwrap_err().to_string();
     assert!(refused.contains("a.log") && refused.contains("a pipe"), "{refused}");
+}
+
+#[test]
+fn a_check_ends_at_once_and_tells_what_a_start_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    mknodat(CWD, at("pipe.log.lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    fs::create_dir(at("folder.log.lock")).unwrap();
+    fs::create_dir(at("disk")).unwrap();
+    symlink("/dev/null", at("device.log.lock")).unwrap();
+    symlink("new.lock", at("link.log.lock")).unwrap();
+    symlink("missing/a.log", at("lost.log")).unwrap();
+    symlink("disk/a.log", at("moved.log")).unwrap();
+    let cases = [
+        ("pipe.log", Some("pipe.log.lock: it is a pipe")),
+        ("folder.log", Some("folder.log.lock: it is a folder")),
+        ("device.log", Some("device.log.lock: it is a device")),
+        ("lost.log", Some("No such file")),
+        ("link.log", None),
+        ("moved.log", None),
+    ];
+    for (name, part) in cases {
+        let settings = Logging { file: Some(at(name)), ..Logging::default() };
+        let (told, is_told) = std::sync::mpsc::channel();
+        let checked = settings.clone();
+        std::thread::spawn(move || told.send(check(&checked).map_err(|error| error.to_string())));
+        let check = is_told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        let start = Log::new(&settings, Vec::new()).map(drop).map_err(|error| error.to_string());
+        for outcome in [check, start] {
+            let as_expected = match (&outcome, part) {
+                (Err(error), Some(part)) => error.contains(part),
+                (outcome, part) => outcome.is_ok() && part.is_none(),
+            };
+            assert!(as_expected, "{name}: {outcome:?}");
+        }
+    }
+    assert!(at("disk/a.log.lock").exists() && !at("moved.log.lock").exists());
+}
+
+#[test]
+fn a_link_to_the_file_stays_and_all_that_belongs_to_it_is_beside_the_file() {
+    let setting = Setting::new(|settings| {
+        let path = settings.file.clone().unwrap();
+        fs::create_dir(path.with_file_name("disk")).unwrap();
+        symlink("disk/real.log", path).unwrap();
+        settings.max_size = ByteSize::b(1000);
+        settings.compress = false;
+        settings.max_backups = 0;
+    });
+    setting.log(|| (0..100).for_each(|n| info!(n, "line")));
+    assert!(setting.log.counts().rotations > 1);
+    let names = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(setting.path("")), ["a.log", "disk"]);
+    assert_eq!(fs::read_link(setting.path("a.log")).unwrap(), Path::new("disk/real.log"));
+    let mut on_disk = names(setting.path("disk"));
+    on_disk.retain(|name| name != "real.log.lock");
+    let numbers: Vec<_> = on_disk
+        .iter()
+        .flat_map(|name| lines(&setting.path("disk").join(name)))
+        .map(|line| line["n"].as_u64())
+        .collect();
+    assert_eq!(numbers, (0..100).map(Some).collect::<Vec<_>>());
+
+    // Another place, as an operator chooses it while the program runs.
+    fs::create_dir(setting.path("other")).unwrap();
+    fs::remove_file(setting.path("a.log")).unwrap();
+    symlink("other/new.log", setting.path("a.log")).unwrap();
+    setting.log.reopen().unwrap();
+    setting.log(|| (0..20).for_each(|n| info!(n, "line")));
+    assert_eq!(names(setting.path("")), ["a.log", "disk", "other"]);
+    let there = names(setting.path("other"));
+    assert!(there.len() > 2 && there.iter().all(|name| name.starts_with("new")), "{there:?}");
+    let second = Logging { file: Some(setting.path("other/new.log")), ..Logging::default() };
+    assert!(Log::new(&second, Vec::new()).is_err(), "its lock is there, too");
+    let first = Logging { file: Some(setting.path("disk/real.log")), ..Logging::default() };
+    Log::new(&first, Vec::new()).expect("the place of before is free");
 }
 
 #[test]
@@ -327,9 +410,9 @@ fn a_burst_of_one_kind_is_cut_where_it_is_logged() {
     let before = setting.log.counts().suppressed;
     setting.log(|| {
         for n in 0..100 {
-            wzp_telemetry::limited!(WARN, per_minute(5), n, "refused");
+            wzp_telemetry::limited!(LOG, WARN, per_minute(5), n, "refused");
             // What is not logged anyway is not counted.
-            wzp_telemetry::limited!(DEBUG, per_minute(5), n, "refused");
+            wzp_telemetry::limited!(LOG, DEBUG, per_minute(5), n, "refused");
         }
     });
     let found = lines(&setting.path("a.log"));

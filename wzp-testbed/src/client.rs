@@ -64,8 +64,26 @@ pub struct Summary {
     pub talkers: Vec<Talker>,
     /// Round trip to the relay, in milliseconds.
     pub rtt_ms: f64,
+    /// The sessions before the last.
+    pub interruptions: Vec<Interruption>,
+    /// The longest that the machine kept it from sending or playing in time, in
+    /// milliseconds.
+    pub held_up_ms: f64,
     /// Why the session ended.
     pub end: String,
+}
+
+/// A session that ended, and another that followed it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Interruption {
+    /// The relay whose session ended.
+    pub relay: String,
+    /// From the first Welcome to that end.
+    pub at_seconds: f64,
+    /// Until the next Welcome.
+    pub seconds: f64,
+    /// Why.
+    pub reason: String,
 }
 
 /// One talker as a client heard it. Counts are frames.

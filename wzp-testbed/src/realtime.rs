@@ -7,9 +7,13 @@ use std::process::Command;
 /// started inherit it. False if it is not allowed to, or chrt (of util-linux)
 /// is missing.
 pub fn set(on: bool) -> bool {
+    set_for(std::process::id(), on)
+}
+
+/// The same for another process.
+pub fn set_for(process: u32, on: bool) -> bool {
     let (policy, priority) = if on { ("--rr", "1") } else { ("--other", "0") };
-    let own = std::process::id().to_string();
     let mut chrt = Command::new("chrt");
-    let done = chrt.args([policy, "--all-tasks", "--pid", priority, &own]).output();
-    done.is_ok_and(|output| output.status.success())
+    chrt.args([policy, "--all-tasks", "--pid", priority, &process.to_string()]);
+    chrt.output().is_ok_and(|output| output.status.success())
 }

@@ -234,8 +234,8 @@ impl Ready {
     /// All facts, once they are there.
     fn parse(lines: &[String]) -> Option<Self> {
         let fact = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
-        let metrics: SocketAddr =
-            fact("metrics on http://")?.strip_suffix("/metrics")?.parse().ok()?;
+        let (_, metrics) = fact("metrics on ")?.split_once("://")?;
+        let metrics: SocketAddr = metrics.split('/').next()?.parse().ok()?;
         Some(Self {
             listen: fact("listening on ")?.parse().ok()?,
             fingerprint: fact("fingerprint ")?.to_owned(),

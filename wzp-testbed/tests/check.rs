@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use wzp_testbed::binaries;
 use wzp_testbed::process::Process;
 use wzp_testbed::relay::{PATIENCE, Relay, temporary_state};
 use wzp_transport::identity::Identity;
+
+/// One check of this password would take hours.
+const COSTLY: &str = "basic_auth_users:\n  \
+    a: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232\n";
 
 /// A relay's place: everything it could stumble over, and free ports unless the case has
 /// others.
@@ -41,6 +45,16 @@ impl Place {
         for name in ["one.pem", "two.pem"] {
             fs::write(at(name), Identity::generate().unwrap().1).unwrap();
         }
+        let pem = fs::read_to_string(at("one.pem")).unwrap();
+        let certificate = &pem[..pem.find("-----BEGIN PRIVATE").unwrap()];
+        fs::write(at("long.pem"), certificate.repeat(250) + &pem).unwrap();
+        fs::create_dir_all(at("new-identity/identity.pem.new")).unwrap();
+        fs::create_dir_all(at("lost-identity")).unwrap();
+        symlink("nowhere/identity.pem", at("lost-identity/identity.pem")).unwrap();
+        mknodat(CWD, at("pipe.log.lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::create_dir(at("folder.log.lock")).unwrap();
+        symlink("/dev/null", at("device.log.lock")).unwrap();
+        symlink("folder/real.log", at("link.log")).unwrap();
         fs::write(at("short"), "secret").unwrap();
         symlink("nowhere/file", at("dangling")).unwrap();
         symlink("made/by/nobody.log", at("link-to-new")).unwrap();
@@ -49,6 +63,8 @@ impl Place {
             ("plain.yml", "basic_auth_users:\n  a: plain\n"),
             ("unknown.yml", "tls_sever_config: {}\n"),
             ("pair.yml", "tls_server_config: {cert_file: one.pem, key_file: two.pem}\n"),
+            ("cost.yml", COSTLY),
+            ("long.yml", "tls_server_config: {cert_file: long.pem, key_file: long.pem}\n"),
             ("good.yml", "tls_server_config: {cert_file: one.pem, key_file: one.pem}\n"),
         ];
         for (name, text) in web {
@@ -119,7 +135,8 @@ impl Place {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                found.push((path.clone(), fs::read(&path).unwrap_or_default()));
+                let content = path.is_file().then(|| fs::read(&path).unwrap_or_default());
+                found.push((path.clone(), content.unwrap_or_default()));
                 if path.is_dir() {
                     walk(&path, found);
                 }
@@ -182,6 +199,10 @@ fn files_that_can_and_cannot_be_had() {
         ("logging.file = 'D/taken.log'", &[], Some("another process logs")),
         (&long, &[], Some("too long")),
         (&long_lock, &[], Some("too long")),
+        ("logging.file = 'D/pipe.log'", &[], Some("pipe.log.lock: it is a pipe")),
+        ("logging.file = 'D/folder.log'", &[], Some("folder.log.lock: it is a folder")),
+        ("logging.file = 'D/device.log'", &[], Some("device.log.lock: it is a device")),
+        ("logging.file = 'D/link.log'", &[], None),
         ("", &[("RUST_LOG", "wzp_relay=loud")], Some("no log filter")),
     ]);
 }
@@ -204,6 +225,12 @@ fn audit_logs_that_can_and_cannot_be_continued() {
             Some("give each one of its own"),
         ),
         ("audit.file = 'D/taken.log'\nlogging.file = 'D/new.log'", &audit, None),
+        ("audit.file = 'D/link.log.lock'\nlogging.file = 'D/link.log'", &audit, None),
+        (
+            "audit.file = 'D/folder/real.log.lock'\nlogging.file = 'D/link.log'",
+            &audit,
+            Some("put aside"),
+        ),
     ]);
 }
 
@@ -258,6 +285,13 @@ fn identities_and_state_directories() {
         ("relay.state_dir = 'D/garbage'", &[], Some("garbage")),
         ("relay.state_dir = 'D/garbage/state'", &[], Some("Not a directory")),
         ("relay.state_dir = 'D/bad-identity'", &[], Some("identity.pem")),
+        (
+            "relay.cert = 'D/long.pem'\nrelay.key = 'D/long.pem'",
+            &[],
+            Some("more than 64,000 bytes"),
+        ),
+        ("relay.state_dir = 'D/new-identity'", &[], Some("identity.pem.new is a folder")),
+        ("relay.state_dir = 'D/lost-identity'", &[], Some("where nothing is")),
         ("relay.state_dir = 'D/bad-socket'", &[], Some("no socket")),
         ("relay.state_dir = '/proc/x/state'", &[], Some("No such file")),
     ]);
@@ -272,14 +306,29 @@ fn pages_traces_and_tokens() {
         ("metrics.web_config = 'D/no-cert.yml'", &[], Some("no-cert.yml")),
         ("metrics.web_config = 'D/no-cert.yml'\nmetrics.enabled = false", &[], None),
         ("metrics.web_config = 'D/plain.yml'", &[], Some("bcrypt")),
+        ("metrics.web_config = 'D/cost.yml'", &[], Some("cost 31")),
+        ("metrics.web_config = 'D/long.yml'", &[], Some("more than 64,000 bytes")),
+        ("metrics.path = '/a b?c#d'", &[], Some("metrics.path")),
         ("metrics.web_config = 'D/unknown.yml'", &[], Some("known are tls_server_config")),
         ("metrics.web_config = 'D/pair.yml'", &[], Some("one.pem")),
         ("metrics.web_config = 'D/garbage'", &[], Some("garbage")),
         (
-            "tracing.enabled = true\ntracing.endpoint = 'https://127.0.0.1:1'",
+            "tracing.enabled = true\ntracing.endpoint = 'ftp://127.0.0.1:1'",
             &[],
-            Some("without TLS"),
+            Some("by http:// or, with TLS, https://"),
         ),
+        (
+            "tracing.enabled = true\ntracing.endpoint = '127.0.0.1:1'\ntracing.ca_file = 'D/one.pem'",
+            &[],
+            Some("write it with https://"),
+        ),
+        (
+            "tracing.enabled = true\ntracing.endpoint = 'https://127.0.0.1:1'\n\
+             tracing.ca_file = 'D/no.pem'",
+            &[],
+            Some("no.pem"),
+        ),
+        ("tracing.enabled = true\ntracing.exporter = 'zipkin'", &[], None),
         ("tracing.enabled = true\ntracing.endpoint = 'a b'", &[], Some("tracing.endpoint")),
         ("tracing.enabled = false\ntracing.endpoint = 'https://127.0.0.1:1'", &[], None),
         ("tracing.enabled = true\ntracing.endpoint = '127.0.0.1:1'", &[], None),
@@ -289,6 +338,25 @@ fn pages_traces_and_tokens() {
         ("auth.jwt.jwks_file = 'D/no.json'", &jwt, Some("No such file")),
         ("auth.jwt.jwks_url = 'http://127.0.0.1:1/'", &jwt, None),
         ("", &[("WZP_AUTH_URL", "https://127.0.0.1:1/")], None),
+        ("", &[("WZP_AUTH_URL", "https://127.0.0.1:65536/")], Some("1 to 65535")),
+        (
+            "",
+            &[
+                ("WZP_AUTH_URL", "https://127.0.0.1:1/"),
+                ("SSL_CERT_FILE", "D/no.pem"),
+                ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ],
+            Some("SSL_CERT_FILE"),
+        ),
+        (
+            "",
+            &[
+                ("WZP_AUTH_URL", "https://127.0.0.1:1/"),
+                ("SSL_CERT_FILE", "D/one.pem"),
+                ("SSL_CERT_DIR", "D/no"),
+            ],
+            Some("SSL_CERT_DIR"),
+        ),
         ("ebpf.mode = 'require'\nebpf.interfaces = ['nosuch0']", &[], Some("nosuch0")),
         ("ebpf.interfaces = ['nosuch0']", &[], None),
     ]);
@@ -418,4 +486,19 @@ fn a_reload_does_not_have_the_log_written_to_the_audit_log() {
     relay.stop().unwrap();
     let verify = place.command(&["audit", "verify"], before, &[]).output().unwrap();
     assert!(verify.status.success(), "{verify:?}");
+}
+
+/// The idle time-out stays as it was until a restart, and what would end silent sessions
+/// within it is not taken on.
+#[test]
+fn a_reload_does_not_mix_what_does_not_fit_together() {
+    let place = Place::new();
+    let before = "limits.idle_timeout = '10s'\nlimits.ping_interval = '5s'\n";
+    let relay = Relay::from_command(place.command(&[], before, &[]), None).unwrap();
+    let after = "limits.idle_timeout = '1h'\nlimits.ping_interval = '30m'\n";
+    let reload = place.command(&["ctl", "reload"], after, &[]).output().unwrap();
+    let told = String::from_utf8(reload.stderr).unwrap();
+    assert_eq!(reload.status.code(), Some(4), "{told}");
+    assert!(told.contains("limits.idle_timeout (as it is now, until a restart)"), "{told}");
+    relay.stop().unwrap();
 }

@@ -1,9 +1,10 @@
-//! The systemd unit, as systemd judges it, and the rotation of the audit log, as
-//! logrotate does it.
+//! The systemd unit, as systemd judges it, the rotation of the audit log, as logrotate
+//! does it, and what is in the packages.
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -38,9 +39,105 @@ fn analyze(arguments: &[&str]) -> Option<Output> {
     }
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The files of a program's package: where each is in it, and here.
+fn packed(program: &str) -> BTreeMap<PathBuf, PathBuf> {
+    let folder = root().join(program);
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let mut packed = BTreeMap::new();
+    for asset in assets {
+        let [source, into] = [0, 1].map(|part| asset[part].as_str().unwrap());
+        let source = folder.join(source);
+        let name = source.file_name().unwrap().to_str().unwrap();
+        // Of what is built there is nothing to be seen yet.
+        let Ok(files) = std::fs::read_dir(source.parent().unwrap()) else { continue };
+        let files = files.map(|entry| entry.unwrap().path());
+        let (start, end) = name.split_once('*').unwrap_or((name, ""));
+        for file in files.filter(|file| file.is_file()) {
+            let found = file.file_name().unwrap().to_str().unwrap().to_owned();
+            let is_it = if name.contains('*') {
+                found.starts_with(start) && found.ends_with(end)
+            } else {
+                found == name
+            };
+            if is_it {
+                let into =
+                    if into.ends_with('/') { Path::new(into).join(found) } else { into.into() };
+                packed.insert(into, file);
+            }
+        }
+    }
+    packed
+}
+
+/// Where the links of a page lead that are not to other hosts.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    local.map(|target| target.split('#').next().unwrap_or_default())
+}
+
+fn normal(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut normal, part| {
+        match part {
+            Component::ParentDir => drop(normal.pop()),
+            part => normal.push(part),
+        }
+        normal
+    })
+}
+
+#[test]
+fn links_between_pages_hold_in_the_package() {
+    let packed = packed("wzp-relay");
+    let is_page = |file: &&PathBuf| file.extension().is_some_and(|end| end == "md");
+    let pages: Vec<_> = packed.keys().filter(is_page).collect();
+    assert!(pages.len() > 12, "{pages:?}");
+    for page in pages {
+        let text = std::fs::read_to_string(&packed[page]).unwrap();
+        for link in links(&text) {
+            let target = normal(&page.parent().unwrap().join(link));
+            assert!(packed.contains_key(&target), "{} links to {link}", page.display());
+        }
+    }
+}
+
+#[test]
+fn each_command_has_a_man_page_and_shells_complete_them() {
+    let folder = temporary_state().unwrap();
+    for (program, commands) in [
+        (binaries::relay(), &["", "-ctl", "-ctl-top", "-ctl-events", "-config-check"][..]),
+        (binaries::client(), &["", "-load"]),
+    ] {
+        let mut command = Command::new(&program);
+        let status = command.arg("--write-pages").arg(folder.path()).status().unwrap();
+        assert!(status.success());
+        let name = program.file_name().unwrap().to_str().unwrap();
+        for command in commands {
+            let file = folder.path().join(format!("man1/{name}{command}.1"));
+            let page = std::fs::read_to_string(&file).unwrap();
+            assert!(page.contains(".SH NAME") && page.contains(".SH OPTIONS"), "{page}");
+        }
+        for file in
+            [format!("bash/{name}.bash"), format!("zsh/_{name}"), format!("fish/{name}.fish")]
+        {
+            let text = std::fs::read_to_string(folder.path().join(&file)).unwrap();
+            assert!(text.contains(commands[1].trim_start_matches('-')), "{file}");
+        }
+    }
+    let output = Command::new(binaries::relay()).arg("--write-pages").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "without a folder it is no such argument");
+}
+
 #[test]
 fn the_unit_has_no_mistakes() {
-    let Some(output) = analyze(&["verify"]) else { return };
+    // The package brings the page.
+    let Some(output) = analyze(&["--man=no", "verify"]) else { return };
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !complaints.contains("wzp-relay"), "{complaints}");
 }

@@ -59,7 +59,7 @@ async fn the_relay_refuses_129_bytes_with_a_sentence() {
     let trust = Trust::Pinned(loopback.relay().fingerprint().parse().unwrap());
     for (room, words) in [("r".repeat(129), "129 bytes"), (String::new(), "empty")] {
         let hello = Hello { role: Role::Participant.into(), room, ..Hello::default() };
-        match join(&address, trust, hello).await {
+        match join(std::slice::from_ref(&address), trust.clone(), hello).await {
             Err(JoinError::Ended(Ended::Closed { code: CloseCode::Malformed, reason })) => {
                 assert!(reason.contains(words), "{reason}");
             }

@@ -21,7 +21,7 @@ use wzp_testbed::metrics::Scrape;
 use wzp_testbed::netns::{Family, Host, Network};
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
 use wzp_testbed::skip;
-use wzp_transport::identity::Fingerprint;
+use wzp_transport::fingerprint::Fingerprint;
 use wzp_transport::join::{Joined, client_config, connect, enter, leave};
 use wzp_transport::trust::Trust;
 

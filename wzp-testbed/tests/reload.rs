@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use wzp_testbed::client::Client;
-use wzp_testbed::loopback::Loopback;
+use wzp_testbed::http;
+use wzp_testbed::loopback::{Loopback, launch};
 use wzp_testbed::relay::{Relay, temporary_state};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -91,4 +93,26 @@ fn a_hundred_reloads_lose_no_frame_and_are_taken_on_whole_or_not_at_all() {
     assert_eq!(of_talker.lost, 0, "{of_talker:?}");
     assert!(of_talker.received + 5 >= said.frames_sent, "{said:?} {of_talker:?}");
     loopback.stop();
+}
+
+/// As nohup(1) starts it. What else has it read its configuration still does.
+#[test]
+fn a_hangup_that_is_ignored_from_the_start_stays_ignored() {
+    let folder = temporary_state().unwrap();
+    let path = folder.path().join("relay.toml");
+    std::fs::write(&path, "").unwrap();
+    let plain = launch(folder.path(), &["--config", path.to_str().unwrap()]).command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    command.arg(plain.get_program()).args(plain.get_args());
+    let relay = Relay::from_command(command, None).unwrap();
+    relay.hang_up().unwrap();
+    // A reload that a signal asked for takes some milliseconds.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(reloads(&relay), [0, 0], "{}", relay.log());
+    let socket = folder.path().join("state/admin.sock");
+    assert_eq!(http::ask_admin(&socket, "POST", "/reload").unwrap().status, 200);
+    assert_eq!(reloads(&relay), [1, 0]);
+    assert!(relay.log().contains("SIGHUP stays ignored"), "{}", relay.log());
+    relay.stop().unwrap();
 }

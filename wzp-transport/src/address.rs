@@ -7,6 +7,12 @@ use std::str::FromStr;
 use thiserror::Error;
 use wzp_proto::DEFAULT_PORT;
 
+#[cfg(feature = "client")]
+mod resolve;
+
+#[cfg(feature = "client")]
+pub use resolve::ResolveError;
+
 /// Where a relay is, not yet resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayAddress {
@@ -22,14 +28,6 @@ pub struct RelayAddress {
     "expected host:port, for example relay.example:{DEFAULT_PORT} or [2001:db8::1]:{DEFAULT_PORT}"
 )]
 pub struct InvalidAddress;
-
-/// A host that could not be turned into an address.
-#[derive(Debug, Error)]
-#[error("cannot find the address of '{host}': {source}; check the name and this machine's DNS")]
-pub struct ResolveError {
-    host: String,
-    source: std::io::Error,
-}
 
 impl FromStr for RelayAddress {
     type Err = InvalidAddress;
@@ -87,20 +85,6 @@ impl RelayAddress {
     /// The name a certificate is checked for: the host without a zone.
     pub fn name(&self) -> &str {
         self.host.split('%').next().unwrap_or(&self.host)
-    }
-
-    /// All addresses of the host, in the resolver's order. Never empty.
-    ///
-    /// # Errors
-    /// The host has no address or the resolver failed.
-    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, ResolveError> {
-        let fail = |source| ResolveError { host: self.host.clone(), source };
-        let found: Vec<_> =
-            tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(fail)?.collect();
-        if found.is_empty() {
-            return Err(fail(std::io::Error::other("it has no address")));
-        }
-        Ok(found)
     }
 }
 

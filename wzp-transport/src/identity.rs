@@ -1,13 +1,13 @@
 //! Who a relay is: a certificate chain and its key, from files of the operator
 //! or self-signed on first start and kept.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
+use quinn_proto::crypto::HmacKey;
+use quinn_proto::crypto::rustls::QuicServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -15,56 +15,13 @@ use wzp_pem::PemError;
 use wzp_untrusted::file;
 
 use crate::crypto_provider;
+use crate::fingerprint::Fingerprint;
 
 /// File in the state directory that holds a self-signed identity.
 pub const IDENTITY_FILE: &str = "identity.pem";
 
-/// SHA-256 of a certificate's DER form, what `--pin` takes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// The fingerprint of that certificate.
-    pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        Self(Sha256::digest(certificate).into())
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Text that is not a SHA-256 in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("expected a SHA-256 fingerprint: 64 hexadecimal digits, colons allowed")]
-pub struct InvalidFingerprint;
-
-impl FromStr for Fingerprint {
-    type Err = InvalidFingerprint;
-
-    fn from_str(text: &str) -> Result<Self, InvalidFingerprint> {
-        let digits: Vec<u8> = text
-            .bytes()
-            .filter(|byte| *byte != b':')
-            .map(|byte| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()
-            .ok_or(InvalidFingerprint)?;
-        let bytes: Vec<u8> =
-            digits.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).unwrap_or(&0)).collect();
-        if digits.len() != 64 {
-            return Err(InvalidFingerprint);
-        }
-        bytes.try_into().map(Self).map_err(|_| InvalidFingerprint)
-    }
-}
+/// The same while it is being written.
+pub const NEW_IDENTITY_FILE: &str = "identity.pem.new";
 
 /// Why there is no usable identity. No variant has anything of a file's content in
 /// it, nor what a library said of it: the file may hold a private key.
@@ -111,6 +68,19 @@ pub enum IdentityError {
         /// The key's file.
         key: PathBuf,
     },
+    /// A link where the self-signed identity is kept leads to nothing: a disk is missing, it
+    /// may be, and with it the identity that clients know.
+    #[error(
+        "{} is a link to {}, where nothing is; bring that back, or remove the link to have a \
+         new identity made, whose fingerprint clients do not know yet",
+        path.display(), target.display()
+    )]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// A self-signed identity could not be made or kept.
     #[error(
         "cannot keep a self-signed identity in {}: {reason}; choose a writable directory with --state-dir",
@@ -129,7 +99,8 @@ pub enum IdentityError {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    validity: Validity,
+    /// In the order of the chain; `None`: it cannot be told.
+    validities: Vec<Option<Validity>>,
 }
 
 /// When a certificate is good, in seconds since 1970.
@@ -159,7 +130,8 @@ impl Validity {
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key(), validity: self.validity }
+        let (chain, validities) = (self.chain.clone(), self.validities.clone());
+        Self { chain, key: self.key.clone_key(), validities }
     }
 }
 
@@ -169,10 +141,11 @@ impl Identity {
     /// # Errors
     /// Any [`IdentityError`] but the last.
     pub fn from_files(cert: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let chain = read_pem("a certificate", cert, wzp_pem::certificates)?;
+        let chain = read_pem("a certificate", cert, wzp_pem::chain)?;
+        // The others are for clients to read.
+        Validity::of(&chain[0]).map_err(|_| IdentityError::Certificate(cert.into()))?;
         let identity = Self {
-            validity: Validity::of(&chain[0])
-                .map_err(|_| IdentityError::Certificate(cert.into()))?,
+            validities: chain.iter().map(|one| Validity::of(one).ok()).collect(),
             chain,
             key: read_pem("a private key", key, wzp_pem::private_key)?,
         };
@@ -194,7 +167,28 @@ impl Identity {
     /// It cannot be read, or not be used.
     pub fn load(directory: &Path) -> Result<Option<Self>, IdentityError> {
         let path = directory.join(IDENTITY_FILE);
-        path.exists().then(|| Self::from_files(&path, &path)).transpose()
+        if path.exists() {
+            return Self::from_files(&path, &path).map(Some);
+        }
+        match path.read_link() {
+            Ok(target) => Err(IdentityError::Dangling { path, target }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether what is in `directory` leaves room for an identity that is being made.
+    ///
+    /// # Errors
+    /// [`IdentityError::Create`].
+    pub fn check_room(directory: &Path) -> Result<(), IdentityError> {
+        let new = directory.join(NEW_IDENTITY_FILE);
+        match new.symlink_metadata() {
+            Ok(found) if found.is_dir() => Err(IdentityError::Create {
+                path: directory.join(IDENTITY_FILE),
+                reason: format!("{} is a folder, remove it", new.display()),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The self-signed identity kept in `directory`; made there the first time.
@@ -205,6 +199,7 @@ impl Identity {
         if let Some(kept) = Self::load(directory)? {
             return Ok(kept);
         }
+        Self::check_room(directory)?;
         let path = directory.join(IDENTITY_FILE);
         let create = |reason: String| IdentityError::Create { path: path.clone(), reason };
         let (_, pem) = Self::generate().map_err(|error| create(error.to_string()))?;
@@ -223,14 +218,19 @@ impl Identity {
         let certificate = parameters.self_signed(&key)?;
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
         let identity = Self {
-            validity: Validity {
+            validities: vec![Some(Validity {
                 begins: parameters.not_before.unix_timestamp(),
                 expires: parameters.not_after.unix_timestamp(),
-            },
+            })],
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
         };
         Ok((identity, pem))
+    }
+
+    /// The certificates, end entity first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
     }
 
     /// What clients pin: the fingerprint of the end entity.
@@ -238,20 +238,21 @@ impl Identity {
         Fingerprint::of(&self.chain[0])
     }
 
-    /// When the end entity expires, in seconds since 1970.
-    pub const fn expires(&self) -> i64 {
-        self.validity.expires
+    /// When the first of the certificates expires, in seconds since 1970: a chain is good
+    /// for as long as all of it.
+    pub fn expires(&self) -> i64 {
+        self.validities.iter().flatten().map(|validity| validity.expires).min().unwrap_or(i64::MAX)
     }
 
-    /// When the end entity is good.
-    pub const fn validity(&self) -> Validity {
-        self.validity
+    /// When each of the certificates is good, end entity first; `None`: that cannot be read.
+    pub fn validities(&self) -> &[Option<Validity>] {
+        &self.validities
     }
 
     /// The key that signs stateless resets (RFC 9000 section 10.3.2). Derived
     /// from the private key, so that a relay that was restarted can tell its
     /// former clients at once that it no longer knows them.
-    pub fn reset_key(&self) -> Arc<dyn quinn::crypto::HmacKey> {
+    pub fn reset_key(&self) -> Arc<dyn HmacKey> {
         const PURPOSE: &[u8] = b"wzp stateless reset key";
         let digest =
             Sha256::new().chain_update(PURPOSE).chain_update(self.key.secret_der()).finalize();
@@ -275,10 +276,8 @@ impl Identity {
     ///
     /// # Errors
     /// The key does not belong to the certificate.
-    pub fn quic_server_config(
-        &self,
-    ) -> Result<Arc<quinn::crypto::rustls::QuicServerConfig>, rustls::Error> {
-        quinn::crypto::rustls::QuicServerConfig::try_from(self.server_config()?)
+    pub fn quic_server_config(&self) -> Result<Arc<QuicServerConfig>, rustls::Error> {
+        QuicServerConfig::try_from(self.server_config()?)
             .map(Arc::new)
             .map_err(|error| rustls::Error::General(error.to_string()))
     }
@@ -301,7 +300,7 @@ fn read_pem<T>(
 /// Writes a secret so that a crash leaves either nothing or the whole file.
 fn persist(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let temporary = path.with_extension("pem.new");
+    let temporary = directory.join(NEW_IDENTITY_FILE);
     // One that a crash left behind, or that somebody put there.
     if let Err(error) = std::fs::remove_file(&temporary)
         && error.kind() != io::ErrorKind::NotFound
@@ -310,9 +309,11 @@ fn persist(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     }
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    written.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
+        // Half of it, or none, is of no use to anybody.
+        let _ = std::fs::remove_file(&temporary);
+    })?;
     std::fs::File::open(directory)?.sync_all()
 }
 
@@ -334,7 +335,26 @@ mod tests {
     }
 
     #[test]
-    fn expiry_is_that_of_the_end_entity() {
+    fn a_chain_expires_with_the_first_of_its_certificates() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("chain.pem");
+        let (_, leaf) = Identity::generate().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(vec!["ca".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2031, 5, 4);
+        let sooner = parameters.self_signed(&key).unwrap().pem();
+        let (_, last) = Identity::generate().unwrap();
+        let (last, _) = last.split_once("-----BEGIN PRIVATE").unwrap();
+        std::fs::write(&path, leaf + &sooner + last).unwrap();
+        let read = Identity::from_files(&path, &path).unwrap();
+        assert_eq!(read.expires(), parameters.not_after.unix_timestamp());
+        let all: Vec<_> = read.validities().iter().flatten().map(|one| one.expires).collect();
+        assert_eq!(all, [67_090_118_400, read.expires(), 67_090_118_400]);
+        assert_eq!(read.clone().expires(), read.expires());
+    }
+
+    #[test]
+    fn expiry_is_that_of_the_certificate() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.pem");
         let (made, pem) = Identity::generate().unwrap();
@@ -373,6 +393,99 @@ mod tests {
                 assert!(error.contains(what) && error.contains(place), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_link_that_leads_to_nothing_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(IDENTITY_FILE);
+        std::os::unix::fs::symlink("disk/identity.pem", &path).unwrap();
+        let error = Identity::load_or_create(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("disk/identity.pem, where nothing is"), "{error}");
+        assert!(path.symlink_metadata().unwrap().is_symlink());
+        std::fs::create_dir(directory.path().join("disk")).unwrap();
+        std::fs::write(&path, Identity::generate().unwrap().1).unwrap();
+        Identity::load_or_create(directory.path()).unwrap();
+        assert!(path.symlink_metadata().unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_new_identity_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let new = directory.path().join(NEW_IDENTITY_FILE);
+        std::fs::create_dir(&new).unwrap();
+        for outcome in [
+            Identity::check_room(directory.path()),
+            Identity::load_or_create(directory.path()).map(drop),
+        ] {
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("identity.pem.new is a folder"), "{error}");
+        }
+        // Anything else makes way.
+        std::fs::remove_dir(&new).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &new).unwrap();
+        Identity::load_or_create(directory.path()).unwrap();
+    }
+
+    /// Whether a client takes the identity, by a handshake in memory.
+    fn is_taken(identity: &Identity) -> bool {
+        let trust = crate::trust::Trust::Pinned(identity.fingerprint());
+        let client = Arc::new(trust.client_config().unwrap());
+        let name = "relay".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(client, name).unwrap();
+        let server = Arc::new(identity.server_config().unwrap());
+        let mut server = rustls::ServerConnection::new(server).unwrap();
+        while client.is_handshaking() {
+            for to_server in [true, false] {
+                let mut bytes = Vec::new();
+                if to_server {
+                    while client.wants_write() {
+                        client.write_tls(&mut bytes).unwrap();
+                    }
+                } else {
+                    while server.wants_write() {
+                        server.write_tls(&mut bytes).unwrap();
+                    }
+                }
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let outcome = if to_server {
+                        server.read_tls(&mut rest).unwrap();
+                        server.process_new_packets()
+                    } else {
+                        if client.read_tls(&mut rest).is_err() {
+                            return false;
+                        }
+                        client.process_new_packets()
+                    };
+                    if outcome.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn the_longest_chain_that_is_read_is_one_that_a_client_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.pem");
+        let (identity, pem) = Identity::generate().unwrap();
+        let certificate = pem.find("-----BEGIN PRIVATE").map(|end| &pem[..end]).unwrap();
+        let most = 64_000 / (identity.chain[0].len() + 5);
+        let read = |count: usize| {
+            std::fs::write(&path, certificate.repeat(count - 1) + &pem).unwrap();
+            Identity::from_files(&path, &path)
+        };
+        let longest = read(most).unwrap();
+        assert!(is_taken(&longest));
+        let error = read(most + 1).unwrap_err().to_string();
+        assert!(error.contains("a.pem holds a chain of more than 64,000 bytes"), "{error}");
+        // What a client says of it if it is not refused.
+        let mut longer = longest;
+        longer.chain.extend(vec![longer.chain[0].clone(); 10]);
+        assert!(!is_taken(&longer));
     }
 
     #[test]
@@ -419,21 +532,6 @@ mod tests {
             assert!(parts.iter().all(|part| told.contains(part)), "{told}");
             let shown = told.contains(CANARY) || told.contains(decimal.trim_matches(['[', ']']));
             assert!(!shown, "the file's content is told: {told}");
-        }
-    }
-
-    #[test]
-    fn fingerprints_are_read_as_tools_print_them() {
-        let (identity, _) = Identity::generate().unwrap();
-        let plain = identity.fingerprint().to_string();
-        let pairs: Vec<_> =
-            plain.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect();
-        for text in [plain.clone(), plain.to_uppercase(), pairs.join(":")] {
-            assert_eq!(text.parse(), Ok(identity.fingerprint()), "{text}");
-        }
-        for text in ["", "abc", &plain[1..], &format!("{plain}0"), &plain.replace(&plain[..1], "x")]
-        {
-            assert_eq!(text.parse::<Fingerprint>(), Err(InvalidFingerprint), "{text}");
         }
     }
 }

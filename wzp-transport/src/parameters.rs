@@ -2,12 +2,14 @@
 //! downloads: a mebibyte of queued datagrams would be minutes of stale voice.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{AckFrequencyConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{
+    AckFrequencyConfig, IdleTimeout, ServerConfig, TimeSource, TransportConfig, VarInt,
+};
 
-use crate::congestion::VoiceConfig;
+use crate::congestion::{NotingConfig, VoiceConfig};
 
 /// A peer that is silent for this long is gone (RFC 9000 section 10.1).
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -77,7 +79,8 @@ pub fn client() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW));
+        .receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW))
+        .congestion_controller_factory(Arc::new(NotingConfig::default()));
     config
 }
 
@@ -91,12 +94,28 @@ pub const CONTROL_WINDOW: u32 = 4096;
 const WAITING: u64 = 4 * MTU as u64;
 const ALL_WAITING: u64 = 256 * 1024;
 
+/// The clock by which Retry tokens expire, 15 seconds after they were made: one that goes
+/// on evenly. If the machine's clock were set by more in between, whoever answers a Retry
+/// would be refused.
+#[derive(Debug)]
+struct Evenly {
+    start: (Instant, SystemTime),
+}
+
+impl TimeSource for Evenly {
+    fn now(&self) -> SystemTime {
+        let (start, wall) = self.start;
+        wall.checked_add(start.elapsed()).unwrap_or(wall)
+    }
+}
+
 /// A relay's side of all connections.
 pub fn server(crypto: Arc<QuicServerConfig>, idle_timeout: Duration) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(crypto);
     config
         .incoming_buffer_size(WAITING)
         .incoming_buffer_size_total(ALL_WAITING)
+        .time_source(Arc::new(Evenly { start: (Instant::now(), SystemTime::now()) }))
         .transport_config(Arc::new(relay(idle_timeout)));
     config
 }
@@ -121,4 +140,21 @@ fn relay(idle_timeout: Duration) -> TransportConfig {
         .send_window(STREAM_SEND_WINDOW)
         .congestion_controller_factory(Arc::new(VoiceConfig::new(INITIAL_WINDOW)));
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_expire_by_a_clock_that_nobody_sets() {
+        // The machine's clock may be set to any other time meanwhile.
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let start = Instant::now();
+        let clock = Evenly { start: (start, wall) };
+        for _ in 0..10 {
+            let (before, told, after) = (start.elapsed(), clock.now(), start.elapsed());
+            assert!((wall + before..=wall + after).contains(&told), "{told:?}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! How a client decides that a relay is the right one. There are three honest
 //! ways and no silent fourth.
 
-use std::io;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,22 +9,28 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
-use rustls_native_certs::ErrorKind;
+use rustls::{
+    CertificateError, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    WantsVerifier,
+};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 use thiserror::Error;
+use tracing::warn;
 use wzp_untrusted::file;
 
 use crate::crypto_provider;
-use crate::identity::Fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// Which relays a client accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// A certificate for the host's name from an authority this system trusts
     /// (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
     WebPki,
     /// Exactly the certificate with this fingerprint, whatever it says.
     Pinned(Fingerprint),
+    /// Any of the certificates with these fingerprints: those of several relays.
+    PinnedAny(Vec<Fingerprint>),
     /// Any certificate: whoever is in between can listen.
     Insecure,
 }
@@ -38,6 +44,20 @@ pub enum TrustError {
          ca-certificates), or name a file of them in SSL_CERT_FILE{1}"
     )]
     NoRoots(String, &'static str),
+    /// What the environment names has none, or cannot be read: an authority that somebody
+    /// trusts would not be trusted here.
+    #[error(
+        "no certificate authority is trusted here ({variable}={}: {reason}); name PEM \
+         certificates of authorities, or unset it", path.display()
+    )]
+    Named {
+        /// The variable of the environment.
+        variable: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// rustls refused the configuration.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -56,16 +76,9 @@ impl Trust {
                 let otherwise = ", or name the relay's certificate with --pin";
                 builder.with_root_certificates(system_roots(otherwise)?).with_no_client_auth()
             }
-            Self::Pinned(_) | Self::Insecure => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(WithoutAuthority {
-                    pin: match self {
-                        Self::Pinned(fingerprint) => Some(fingerprint),
-                        _ => None,
-                    },
-                    provider: crypto_provider(),
-                }))
-                .with_no_client_auth(),
+            Self::Pinned(fingerprint) => without_authority(builder, Some(vec![fingerprint])),
+            Self::PinnedAny(fingerprints) => without_authority(builder, Some(fingerprints)),
+            Self::Insecure => without_authority(builder, None),
         };
         config.alpn_protocols = vec![wzp_proto::ALPN.to_vec()];
         // A client joins once: there is nothing to resume. A program that joins
@@ -89,23 +102,58 @@ pub fn https_client_config() -> Result<rustls::ClientConfig, TrustError> {
 /// Longest file of authorities, in bytes: a hundred times what systems have.
 const ROOTS_BYTES: u64 = 32 << 20;
 
-fn system_roots(otherwise: &'static str) -> Result<rustls::RootCertStore, TrustError> {
-    if let Some(path) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from)
-        && let Err(error) = file::look(&path, ROOTS_BYTES)
-        && error.kind() == io::ErrorKind::InvalidInput
-    {
-        let reason = format!("SSL_CERT_FILE={}: {error}", path.display());
-        return Err(TrustError::NoRoots(reason, otherwise));
+const FILE: &str = "SSL_CERT_FILE";
+const DIR: &str = "SSL_CERT_DIR";
+
+/// The authorities that the environment names, or the system's.
+pub(crate) fn system_roots(otherwise: &'static str) -> Result<RootCertStore, TrustError> {
+    if let Some(roots) = named_roots(std::env::var_os(FILE), std::env::var_os(DIR))? {
+        return Ok(roots);
     }
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
+    let (usable, reasons) = add(&mut roots, load_native_certs());
+    if usable { Ok(roots) } else { Err(TrustError::NoRoots(reasons, otherwise)) }
+}
+
+/// The authorities in the file and in all of the directories, if there is one of these.
+/// Each must have some: whoever named it meant it to.
+fn named_roots(
+    file: Option<OsString>,
+    dirs: Option<OsString>,
+) -> Result<Option<RootCertStore>, TrustError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = file.map(PathBuf::from) {
+        let found = file::look(&path, ROOTS_BYTES).map_err(|error| error.to_string());
+        let found = found.map(|_| load_certs_from_paths(Some(&path), None));
+        let added = found.and_then(|found| {
+            let is_whole = found.errors.is_empty();
+            let (usable, reasons) = add(&mut roots, found);
+            if usable && is_whole { Ok(()) } else { Err(reasons) }
+        });
+        added.map_err(|reason| TrustError::Named { variable: FILE, path, reason })?;
+    }
+    let dirs: Vec<_> = dirs.iter().flat_map(std::env::split_paths).collect();
+    for path in dirs.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+        let found = load_certs_from_paths(None, Some(&path));
+        let is_whole = found.errors.is_empty();
+        let (usable, reason) = add(&mut roots, found);
+        if !usable {
+            return Err(TrustError::Named { variable: DIR, path, reason });
+        }
+        if !is_whole {
+            warn!(target: "wzp::tls", path = %path.display(), reason, "not all authorities in SSL_CERT_DIR are trusted");
+        }
+    }
+    Ok((!roots.is_empty()).then_some(roots))
+}
+
+/// Adds what was found: whether there was any of use, and why not all was read.
+/// Certificates that are no authorities are passed over, as systems have some.
+fn add(roots: &mut RootCertStore, found: CertificateResult) -> (bool, String) {
     let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 {
-        let reasons: Vec<_> = found.errors.iter().map(reason).collect();
-        let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
-        return Err(TrustError::NoRoots(reasons, otherwise));
-    }
-    Ok(roots)
+    let reasons: Vec<_> = found.errors.iter().map(reason).collect();
+    let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join("; ") };
+    (usable > 0, reasons)
 }
 
 /// Why a file of authorities is of no use, without a part of it: it may be a key that
@@ -118,11 +166,20 @@ fn reason(error: &rustls_native_certs::Error) -> String {
     }
 }
 
+fn without_authority(
+    builder: ConfigBuilder<rustls::ClientConfig, WantsVerifier>,
+    pins: Option<Vec<Fingerprint>>,
+) -> rustls::ClientConfig {
+    let verifier = WithoutAuthority { pins, provider: crypto_provider() };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    builder.with_no_client_auth()
+}
+
 /// Checks the certificate's fingerprint, if one is wanted, and always that the
 /// peer holds the certificate's key.
 #[derive(Debug)]
 struct WithoutAuthority {
-    pin: Option<Fingerprint>,
+    pins: Option<Vec<Fingerprint>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -135,8 +192,8 @@ impl ServerCertVerifier for WithoutAuthority {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.pin {
-            Some(pin) if pin != Fingerprint::of(end_entity) => {
+        match &self.pins {
+            Some(pins) if !pins.contains(&Fingerprint::of(end_entity)) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
             _ => Ok(ServerCertVerified::assertion()),
@@ -163,5 +220,78 @@ impl ServerCertVerifier for WithoutAuthority {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+
+    use super::*;
+
+    /// A certificate and its key.
+    fn pem() -> String {
+        let made = rcgen::generate_simple_self_signed(["wzp-relay".to_owned()]).unwrap();
+        made.cert.pem() + &made.signing_key.serialize_pem()
+    }
+
+    /// What becomes of what the environment names, `D/` in it replaced: how many are
+    /// trusted, or what is told.
+    fn named(folder: &std::path::Path, file: &str, dirs: &str) -> Result<Option<usize>, String> {
+        let fill = |text: &str| {
+            let text = text.replace("D/", &format!("{}/", folder.display()));
+            (!text.is_empty()).then(|| OsStr::new(&text).to_owned())
+        };
+        let found = named_roots(fill(file), fill(dirs));
+        found.map(|roots| roots.map(|roots| roots.len())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn whatever_the_environment_names_has_an_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for dir in ["one", "two", "none", "damaged", "mixed"] {
+            fs::create_dir(at(dir)).unwrap();
+        }
+        let damaged = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        for name in ["file.pem", "one/a.pem", "two/b.pem", "mixed/c.pem"] {
+            fs::write(at(name), pem()).unwrap();
+        }
+        for name in ["damaged.pem", "damaged/d.pem", "mixed/d.pem"] {
+            fs::write(at(name), damaged).unwrap();
+        }
+        let half = fs::read_to_string(at("file.pem")).unwrap() + damaged;
+        fs::write(at("half.pem"), half).unwrap();
+        fs::write(at("empty.pem"), "").unwrap();
+        fs::write(at("none/readme"), "there are none").unwrap();
+        let cases = [
+            ("", "", Ok(None)),
+            ("D/file.pem", "", Ok(Some(1))),
+            ("", "D/one", Ok(Some(1))),
+            ("D/file.pem", "D/one:D/two", Ok(Some(3))),
+            ("D/file.pem", "::D/one:", Ok(Some(2))),
+            ("", "D/mixed", Ok(Some(1))),
+            ("D/no.pem", "D/one", Err(("SSL_CERT_FILE", "no.pem: No such file"))),
+            ("D/empty.pem", "D/one", Err(("SSL_CERT_FILE", "empty.pem: none found"))),
+            ("D/damaged.pem", "D/one", Err(("SSL_CERT_FILE", "damaged.pem: a file is not PEM"))),
+            ("D/half.pem", "D/one", Err(("SSL_CERT_FILE", "half.pem: a file is not PEM"))),
+            ("D/one", "D/one", Err(("SSL_CERT_FILE", "one: it is a folder"))),
+            ("D/file.pem", "D/no", Err(("SSL_CERT_DIR", "No such file"))),
+            ("D/file.pem", "D/none", Err(("SSL_CERT_DIR", "none: none found"))),
+            ("D/file.pem", "D/damaged", Err(("SSL_CERT_DIR", "damaged: a file is not PEM"))),
+            ("D/file.pem", "D/one:D/none", Err(("SSL_CERT_DIR", "none: none found"))),
+            ("D/file.pem", "D/file.pem", Err(("SSL_CERT_DIR", "Not a directory"))),
+        ];
+        for (file, dirs, expected) in cases {
+            match (named(folder.path(), file, dirs), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{file} {dirs}"),
+                (Err(error), Err((variable, reason))) => assert!(
+                    error.contains(variable) && error.contains(reason),
+                    "{file} {dirs}: {error}"
+                ),
+                (found, _) => panic!("{file} {dirs}: {found:?}"),
+            }
+        }
     }
 }

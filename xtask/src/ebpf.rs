@@ -100,7 +100,7 @@ pub(crate) fn disasm(options: &DisasmOptions) -> Result<()> {
 }
 
 pub(crate) fn bench() -> Result<()> {
-    let arguments = ["run", "--release", "--locked", "--package", "wzp-relay"];
+    let arguments = ["run", "--release", "--locked", "--package", "wzp-kernel"];
     let example = ["--example", "kernel_bench"];
     Steps::default().run("bench", cargo(&[&arguments[..], &example].concat()))
 }
@@ -157,7 +157,7 @@ fn strip(from: &Path, to: &Path) -> Command {
 }
 
 fn committed(name: &str) -> PathBuf {
-    root().join("wzp-relay/ebpf").join(name).with_extension("o")
+    root().join("wzp-kernel/ebpf").join(name).with_extension("o")
 }
 
 fn shown(path: &Path) -> String {

@@ -66,8 +66,8 @@ fn parts(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    const OBJECT: &[u8] = include_bytes!("../../wzp-relay/ebpf/wzp.o");
-    const OTHER: &[u8] = include_bytes!("../../wzp-relay/ebpf/empty.o");
+    const OBJECT: &[u8] = include_bytes!("../../wzp-kernel/ebpf/wzp.o");
+    const OTHER: &[u8] = include_bytes!("../../wzp-kernel/ebpf/empty.o");
 
     #[test]
     fn an_object_is_the_same_as_itself() {

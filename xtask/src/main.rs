@@ -1,15 +1,17 @@
-//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup`, `deb`,
-//! `fuzz` and `attack`.
+//! The project's commands: `cargo xtask run`, `test`, `bench`, `setup`, `man`, `docs`,
+//! `deb`, `fuzz` and `attack`.
 
 mod attack;
 mod bench;
 mod bound;
 mod deb;
+mod docs;
 mod ebpf;
 mod ebpf_needs;
 mod ebpf_object;
 mod ebpf_rustc;
 mod fuzz;
+mod man;
 mod prerequisites;
 mod project;
 mod run;
@@ -39,7 +41,11 @@ enum Command {
     Test,
     /// Install what the other commands need, or name it.
     Setup,
-    /// Build the Debian package, and see whether it installs.
+    /// Write the programs' man pages and completions.
+    Man,
+    /// Write the parts of pages that come from declarations.
+    Docs,
+    /// Build the Debian packages, and see whether they install.
     Deb(deb::Options),
     /// Feed random input to every parser that reads from the network.
     Fuzz(fuzz::Options),
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Test => test::run(),
         Command::Setup => setup::run(),
+        Command::Man => man::run(),
+        Command::Docs => docs::run(),
         Command::Deb(options) => deb::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Attack(options) => attack::run(&options),

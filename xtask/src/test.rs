@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use wzp_testbed::binaries::target_directory;
 use wzp_testbed::skip;
 
 use crate::ebpf;
@@ -37,7 +38,15 @@ pub(crate) fn run() -> Result<()> {
         let strict = ["--locked", "--", "-D", "warnings"];
         steps.run("lints of live audio", cargo(&[&live[..], &strict].concat()))?;
     }
+    // Alone, so that it is seen to do without the features that others ask for.
+    let core = ["clippy", "--package", "wzp-sfu", "--lib", "--locked", "--", "-D", "warnings"];
+    steps.run("lints of the core alone", cargo(&core))?;
     ebpf::check(ci)?;
+    // A workspace of its own, so nothing else notices what breaks it.
+    let targets = ["check", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--target-dir"];
+    let mut fuzz = cargo(&targets);
+    fuzz.arg(target_directory());
+    steps.run("fuzz targets", fuzz)?;
     // Those who read it work on the project: private items count.
     let private = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
     let mut documentation = cargo(&private);

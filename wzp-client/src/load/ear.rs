@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use wzp_proto::control::{MAX_REPORT_SOURCES, ReceiverReport, SourceReport};
+use wzp_proto::settling::Settling;
 
 use super::frame::Frame;
 
@@ -65,7 +66,7 @@ impl Ear {
             Duration::from_nanos(now.saturating_sub(stream.latest)) < HEARD_LATELY
         };
         let heard = self.streams.iter().flatten().filter(lately).take(MAX_REPORT_SOURCES);
-        let sources: Vec<_> = heard.map(Stream::report).collect();
+        let sources: Vec<_> = heard.map(|stream| stream.report(now)).collect();
         (!sources.is_empty()).then_some(ReceiverReport { sources })
     }
 }
@@ -83,6 +84,7 @@ struct Stream {
     sender_id: u16,
     first: u32,
     highest: u32,
+    settling: Settling,
     /// Which of the 64 up to `highest` came, that one in the lowest bit (the
     /// anti-replay window of RFC 4303 section 3.4.3).
     seen: u64,
@@ -102,6 +104,7 @@ impl Stream {
             sender_id: frame.sender_id,
             first: frame.sequence,
             highest: frame.sequence,
+            settling: Settling::new(Duration::from_nanos(now), frame.sequence),
             seen: 1,
             came: 1,
             latest: now,
@@ -111,6 +114,7 @@ impl Stream {
     }
 
     fn hear(&mut self, frame: &Frame, now: u64) -> Arrival {
+        self.settling.advance(Duration::from_nanos(now), self.highest);
         let ahead = frame.sequence.wrapping_sub(self.highest);
         let arrival = if ahead == 0 {
             Arrival::Again
@@ -140,13 +144,19 @@ impl Stream {
         arrival
     }
 
-    fn report(&self) -> SourceReport {
-        let expected = self.highest.wrapping_sub(self.first).wrapping_add(1);
+    /// Of the frames of which it is settled whether they came.
+    fn report(&self, now: u64) -> SourceReport {
+        let through = { self.settling }.advance(Duration::from_nanos(now), self.highest);
+        let open = self.highest.wrapping_sub(through);
+        let came_later = self.seen & 1u64.checked_shl(open).map_or(u64::MAX, |bit| bit - 1);
+        let came = self.came.saturating_sub(came_later.count_ones());
+        let expected = through.wrapping_sub(self.first).wrapping_add(1);
         let jitter = Duration::from_nanos(self.jitter).as_micros();
         SourceReport {
             sender_id: self.sender_id.into(),
             frames_expected: expected,
-            frames_lost: expected.saturating_sub(self.came),
+            frames_lost: expected.saturating_sub(came),
+            through_sequence: Some(through),
             jitter_us: u32::try_from(jitter).unwrap_or(u32::MAX),
             ..SourceReport::default()
         }
@@ -197,13 +207,30 @@ mod tests {
         assert!(!ear.hear(&frame(1, 9), 0, true), "the second copy");
         assert!(!ear.hear(&frame(3, 0), 0, true), "not of this room");
         assert_eq!(ear.counts, Counts { received: 2, duplicates: 1, reordered: 0 });
-        let report = ear.report(0).unwrap();
+        assert_eq!(ear.report(0).unwrap().sources[0].frames_expected, 0, "not settled");
+        let report = ear.report(500_000_000).unwrap();
         let told: Vec<_> = report
             .sources
             .iter()
             .map(|source| (source.sender_id, source.frames_expected, source.frames_lost))
             .collect();
         assert_eq!(told, [(11, 10, 8), (12, 1, 0)]);
+    }
+
+    #[test]
+    fn what_is_late_is_not_lost() {
+        let mut ear = Ear::new(1);
+        // 20 ms apart; each odd one is 100 ms late, each tenth never comes.
+        let ms = |sequence: u32| u64::from(sequence * 20 + sequence % 2 * 100) * 1_000_000;
+        let mut came: Vec<_> = (0..1000).filter(|n| n % 10 != 9).map(|n| (ms(n), n)).collect();
+        came.sort_unstable();
+        for (now, sequence) in came {
+            ear.hear(&frame(0, sequence), now, true);
+            let told = ear.report(now).unwrap().sources[0];
+            assert_eq!(told.frames_lost, told.frames_expected / 10, "{told:?}");
+            let open = sequence - told.through_sequence.unwrap().min(sequence);
+            assert!(open <= 32, "{told:?} at {sequence}");
+        }
     }
 
     #[test]

@@ -107,7 +107,7 @@ async fn addresses(options: &LoadOptions) -> Result<Vec<SocketAddr>, LoadFailure
 fn cannot_join(options: &LoadOptions, error: JoinError) -> LoadFailure {
     Failure::Join {
         room: options.room(options.seat(0)),
-        relay: options.relay.clone(),
+        relay: options.relay.to_string(),
         source: Box::new(error),
     }
     .into()

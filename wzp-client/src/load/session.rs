@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, VarInt};
 use rustix::net::sockopt;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Hello, Limits, Pong, Role, client_message, relay_message, sender_id};
+use wzp_transport::connect;
 use wzp_transport::join::{self, ControlReceiver, ControlSender, JoinError, Joined};
 
 use super::ear::Ear;
@@ -23,7 +24,7 @@ use super::options::LoadOptions;
 use super::plan::Seat;
 use super::tally::SessionTally;
 use super::window::{Clock, Window};
-use crate::call::SOFTWARE;
+use crate::session::SOFTWARE;
 
 /// Longest UDP payload taken, in bytes: an Ethernet frame's. quinn keeps room
 /// for 32 batches of 64 such, of which the kernel gives it what is touched.
@@ -87,9 +88,10 @@ impl Session {
         relay: SocketAddr,
     ) -> Result<Self, JoinError> {
         let options = &common.options;
-        let endpoint = open(&common, options.source(seat, relay))?;
-        let config = common.client.clone();
-        let connection = join::connect(&endpoint, config, relay, options.relay.name()).await?;
+        let socket = open(options.source(seat, relay))?;
+        let (endpoint, config) = (common.endpoint.clone(), common.client.clone());
+        let (endpoint, connection) =
+            connect::dial(socket, endpoint, config, relay, options.relay.name()).await?;
         let hello = Hello {
             role: Role::Participant.into(),
             software: SOFTWARE.to_owned(),
@@ -117,11 +119,11 @@ impl Session {
     }
 }
 
-fn open(common: &Common, source: SocketAddr) -> io::Result<Endpoint> {
+fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(source)?;
     // The system may give less; what it drops then, QUIC counts as lost.
     let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER);
-    Endpoint::new(common.endpoint.clone(), None, socket, Arc::new(TokioRuntime))
+    Ok(socket)
 }
 
 /// Takes in media until the connection ends. All that is there is taken in one

@@ -1,5 +1,7 @@
-//! A relay for one client that does what a test tells it, also what no relay
-//! should do. It says what it saw on a channel.
+//! A relay for one client, or for one after the other, that does what a test tells
+//! it, also what no relay should do. It says what it saw on a channel.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +13,7 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, VarInt};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::relay_message::Message;
 use wzp_proto::control::{
-    ClientMessage, Hello, Member, Members, RelayMessage, Welcome, client_message,
+    ClientMessage, Hello, Member, Members, Ping, RelayMessage, Welcome, client_message,
 };
 use wzp_proto::framing::{Deframer, MAX_MESSAGE_BYTES, encode};
 use wzp_transport::identity::Identity;
@@ -27,11 +29,29 @@ pub(crate) struct Relay<T> {
     pub(crate) outcome: mpsc::Receiver<T>,
 }
 
+impl<T> Relay<T> {
+    /// What the behaviour of the next session returned.
+    pub(crate) fn outcome(&self) -> T {
+        self.outcome.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
 impl<T: Send + 'static> Relay<T> {
     /// Accepts one client, reads its Hello and does as told with it.
     pub(crate) fn start<F, Fut>(behaviour: F) -> Self
     where
         F: FnOnce(Client) -> Fut + Send + 'static,
+        Fut: Future<Output = T>,
+    {
+        let mut behaviour = Some(behaviour);
+        Self::sessions(1, move |_, client| behaviour.take().unwrap()(client))
+    }
+
+    /// The same with so many clients, one after the other; the behaviour learns
+    /// which it is, from 0.
+    pub(crate) fn sessions<F, Fut>(sessions: usize, mut behaviour: F) -> Self
+    where
+        F: FnMut(usize, Client) -> Fut + Send + 'static,
         Fut: Future<Output = T>,
     {
         let (identity, _) = Identity::generate().unwrap();
@@ -43,10 +63,12 @@ impl<T: Send + 'static> Relay<T> {
             runtime.unwrap().block_on(async {
                 let endpoint = listen(&identity);
                 address_in.send(endpoint.local_addr().unwrap()).unwrap();
-                // A client that refuses the relay's identity never gets here.
-                if let Ok(connection) = endpoint.accept().await.unwrap().await {
-                    let client = Client::greeted(connection).await;
-                    let _ = outcome_in.send(behaviour(client).await);
+                for session in 0..sessions {
+                    // A client that refuses the relay's identity never gets here.
+                    if let Ok(connection) = endpoint.accept().await.unwrap().await {
+                        let client = Client::greeted(connection).await;
+                        let _ = outcome_in.send(behaviour(session, client).await);
+                    }
                 }
                 endpoint.wait_idle().await;
             });
@@ -112,6 +134,13 @@ impl Client {
         self.send(Message::Members(Members { members })).await;
     }
 
+    /// To a room with nobody else in it; returns when the client is there.
+    pub(crate) async fn enter(&mut self) {
+        self.welcome(welcome()).await;
+        self.send(Message::Ping(Ping { number: 1 })).await;
+        while !matches!(self.next().await, None | Some(client_message::Message::Pong(_))) {}
+    }
+
     pub(crate) fn close(&self, code: CloseCode, sentence: &str) {
         self.connection.close(VarInt::from_u32(code.wire()), sentence.as_bytes());
     }
@@ -141,3 +170,29 @@ pub(crate) fn left_properly(end: &quinn::ConnectionError) -> bool {
 
 /// How long a test waits for something that should happen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn member(sender_id: u32, name: &str) -> Member {
+    Member { sender_id, name: name.into(), muted: false }
+}
+
+/// A room with one more member, who says what the client says.
+pub(crate) async fn parrot(mut client: Client) -> Vec<client_message::Message> {
+    const PARROT: u16 = 9;
+    client.welcome_among(vec![member(PARROT.into(), "Polly")]).await;
+    let mut messages = Vec::new();
+    let connection = client.connection.clone();
+    loop {
+        tokio::select! {
+            message = client.next() => match message {
+                Some(message) => messages.push(message),
+                None => return messages,
+            },
+            datagram = connection.read_datagram() => {
+                let Ok(datagram) = datagram else { return messages };
+                let mut echo = datagram.to_vec();
+                echo[2..4].copy_from_slice(&PARROT.to_be_bytes());
+                let _ = connection.send_datagram(echo.into());
+            }
+        }
+    }
+}

@@ -1,6 +1,10 @@
 //! Which sequence numbers have come: extends them beyond 32 bits, finds
 //! duplicates, counts what is missing.
 
+use std::time::Duration;
+
+use wzp_proto::settling::Settling;
+
 /// Sequence numbers, counted back from the highest, for which it is remembered
 /// whether they came: 20 s of 20 ms frames.
 const REMEMBERED: i64 = 1024;
@@ -18,9 +22,21 @@ pub(super) enum Arrival {
     Forgotten,
 }
 
+/// What is settled of a sender's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Frames that should have come.
+    pub expected: u64,
+    /// Those of them that did not.
+    pub lost: u64,
+    /// The last sequence number that `expected` counts.
+    pub through: u32,
+}
+
 /// The sequence numbers of one sender, without gaps in memory.
 #[derive(Debug)]
 pub(super) struct Arrivals {
+    settling: Settling,
     lowest: i64,
     highest: i64,
     /// Bit `sequence % REMEMBERED`: it came.
@@ -32,20 +48,27 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// Begins with the first frame's sequence number.
-    pub(super) fn new(first: u32) -> Self {
+    pub(super) fn new(now: Duration, first: u32) -> Self {
+        let settling = Settling::new(now, first);
         let first = i64::from(first);
-        let mut arrivals =
-            Self { lowest: first, highest: first, seen: [0; _], received: 1, earlier_expected: 0 };
+        let mut arrivals = Self {
+            settling,
+            lowest: first,
+            highest: first,
+            seen: [0; _],
+            received: 1,
+            earlier_expected: 0,
+        };
         arrivals.mark(first, true);
         arrivals
     }
 
     /// The sender numbers its frames anew; totals go on.
-    pub(super) fn restart(&mut self, first: u32) {
+    pub(super) fn restart(&mut self, now: Duration, first: u32) {
         *self = Self {
             received: self.received + 1,
             earlier_expected: self.expected(),
-            ..Self::new(first)
+            ..Self::new(now, first)
         };
     }
 
@@ -59,8 +82,9 @@ impl Arrivals {
         self.extend(sequence).abs_diff(self.highest)
     }
 
-    /// Notes an extended number.
-    pub(super) fn note(&mut self, sequence: i64) -> Arrival {
+    /// Notes an extended number that comes at `now`.
+    pub(super) fn note(&mut self, now: Duration, sequence: i64) -> Arrival {
+        self.settling.advance(now, self.highest as u32);
         if sequence > self.highest {
             let skipped = sequence - self.highest - 1;
             for missing in (sequence - skipped.min(REMEMBERED))..sequence {
@@ -74,7 +98,7 @@ impl Arrivals {
         if sequence <= self.highest - REMEMBERED {
             return Arrival::Forgotten;
         }
-        if self.seen[Self::word(sequence)] & Self::bit(sequence) != 0 {
+        if self.has(sequence) {
             return Arrival::Duplicate;
         }
         self.lowest = self.lowest.min(sequence);
@@ -91,6 +115,20 @@ impl Arrivals {
     /// Frames that came, each counted once.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// What is settled at `now`.
+    pub(super) fn settled(&self, now: Duration) -> Settled {
+        let through = { self.settling }.advance(now, self.highest as u32);
+        let last = self.extend(through);
+        let open = (last + 1).max(self.highest - REMEMBERED + 1)..=self.highest;
+        let came = open.filter(|sequence| self.has(*sequence)).count() as u64;
+        let expected = self.expected() - (self.highest - last) as u64;
+        Settled { expected, lost: expected.saturating_sub(self.received - came), through }
+    }
+
+    fn has(&self, sequence: i64) -> bool {
+        self.seen[Self::word(sequence)] & Self::bit(sequence) != 0
     }
 
     fn word(sequence: i64) -> usize {
@@ -114,10 +152,12 @@ impl Arrivals {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
+
     #[test]
     fn arrivals_are_told_apart_across_the_wrap() {
         let first = u32::MAX - 1;
-        let mut arrivals = Arrivals::new(first);
+        let mut arrivals = Arrivals::new(NOW, first);
         let steps = [
             (0, Arrival::Duplicate, 1, 1),
             (1, Arrival::Newest { skipped: 0 }, 2, 2),
@@ -134,12 +174,55 @@ mod tests {
         for (offset, arrival, expected, received) in steps {
             let sequence = arrivals.extend(first.wrapping_add_signed(offset));
             assert_eq!(sequence, i64::from(first) + i64::from(offset));
-            assert_eq!(arrivals.note(sequence), arrival, "offset {offset}");
+            assert_eq!(arrivals.note(NOW, sequence), arrival, "offset {offset}");
             assert_eq!(arrivals.expected(), expected, "offset {offset}");
             assert_eq!(arrivals.received(), received, "offset {offset}");
         }
-        arrivals.restart(77);
+        arrivals.restart(NOW, 77);
         assert_eq!((arrivals.expected(), arrivals.received()), (5008, 9));
         assert_eq!(arrivals.extend(76), 76);
+    }
+
+    /// Every fifth frame is lost, and each is up to 200 ms late by chance: whenever one
+    /// looks, a fifth of what is settled is lost.
+    #[test]
+    fn what_is_late_is_not_settled_and_not_lost() {
+        let first = u32::MAX - 1000;
+        let ms = |n: u32| Duration::from_millis(u64::from(20 * n + n * 7919 % 200));
+        let mut came: Vec<_> = (0..2000).filter(|n| n % 5 != 4).map(|n| (ms(n), n)).collect();
+        came.sort_unstable();
+        let mut arrivals = Arrivals::new(NOW, first);
+        for (now, number) in came.into_iter().filter(|(_, number)| *number > 0) {
+            let sequence = arrivals.extend(first.wrapping_add(number));
+            arrivals.note(now, sequence);
+            let Settled { expected, lost, through } = arrivals.settled(now);
+            assert_eq!(through.wrapping_sub(first).wrapping_add(1), expected as u32, "{now:?}");
+            assert_eq!(lost, expected / 5, "{expected} at {now:?}");
+            let open = arrivals.expected() - expected;
+            assert!((0..=40).contains(&open), "{open} open at {now:?}");
+        }
+        let all = Settled { expected: 1999, lost: 399, through: first.wrapping_add(1998) };
+        assert_eq!(arrivals.settled(Duration::from_secs(60)), all);
+        // What comes after all was not lost.
+        let belated = arrivals.extend(first.wrapping_add(1994));
+        arrivals.note(Duration::from_secs(61), belated);
+        assert_eq!(arrivals.settled(Duration::from_secs(61)), Settled { lost: 398, ..all });
+    }
+
+    #[test]
+    fn totals_of_what_is_settled_go_on_when_a_sender_numbers_anew() {
+        let mut arrivals = Arrivals::new(NOW, 10);
+        for number in (11..=50).filter(|number| number % 10 != 0) {
+            arrivals.note(NOW, number);
+        }
+        let later = Duration::from_secs(1);
+        arrivals.restart(later, 7_000_000);
+        // All that was before the new beginning is settled with it.
+        assert_eq!(arrivals.settled(later), Settled { expected: 40, lost: 3, through: 6_999_999 });
+        arrivals.note(later, 7_000_001);
+        assert_eq!(
+            arrivals.settled(later * 2),
+            Settled { expected: 42, lost: 3, through: 7_000_001 }
+        );
     }
 }

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use wzp_proto::media::MediaHeader;
 
+pub use self::arrivals::Settled;
 use self::stream::Stream;
 
 /// Most frames held: 2 s of the shortest.
@@ -100,8 +101,10 @@ pub struct JitterStats {
     pub frames_received: u64,
     /// Frames that should have come, by their sequence numbers.
     pub frames_expected: u64,
-    /// Frames that never came: expected less received.
+    /// Frames that have not come: expected less received. Some of them may be late.
     pub frames_lost: u64,
+    /// The two without those that may still come: what a relay is told.
+    pub settled: Settled,
     /// Frames that came after their time to be played.
     pub frames_late: u64,
     /// Frames that came again.
@@ -204,6 +207,11 @@ impl JitterBuffer {
 /// Bounded so that sums and differences of times stay far from overflow.
 fn micros(duration: Duration) -> i64 {
     duration.as_micros().min(1 << 60) as i64
+}
+
+/// Back from [`micros`].
+fn time(us: i64) -> Duration {
+    Duration::from_micros(us.unsigned_abs())
 }
 
 #[cfg(test)]

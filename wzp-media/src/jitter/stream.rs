@@ -7,7 +7,7 @@ use wzp_proto::media::MediaHeader;
 use super::arrivals::{Arrival, Arrivals};
 use super::delay::DelayWindow;
 use super::slack::{SlackWatch, Target, Verdict};
-use super::{Insert, JitterStats, MAX_FRAMES, Playout, TICK_US};
+use super::{Insert, JitterStats, MAX_FRAMES, Playout, TICK_US, time};
 use crate::{TICK_SAMPLES, packet};
 
 /// The smallest target, µs: a tick, so that the listener's timer and its
@@ -102,7 +102,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Begins with the first frame that comes from a sender.
     pub(super) fn begin(now_us: i64, header: &MediaHeader, payload: &[u8]) -> Self {
-        let arrivals = Arrivals::new(header.sequence);
+        let arrivals = Arrivals::new(time(now_us), header.sequence);
         Self::with(arrivals, DelayWindow::default(), now_us, header, payload)
     }
 
@@ -116,8 +116,9 @@ impl Stream {
     ) {
         stats.restarts += 1;
         stats.overruns += u64::from(!self.frames.is_empty());
-        let mut arrivals = std::mem::replace(&mut self.arrivals, Arrivals::new(0));
-        arrivals.restart(header.sequence);
+        let now = time(now_us);
+        let mut arrivals = std::mem::replace(&mut self.arrivals, Arrivals::new(now, 0));
+        arrivals.restart(now, header.sequence);
         let mut delay = std::mem::take(&mut self.delay);
         delay.clear();
         *self = Self::with(arrivals, delay, now_us, header, payload);
@@ -171,7 +172,7 @@ impl Stream {
     ) -> Insert {
         let sequence = self.arrivals.extend(header.sequence);
         let frame = Frame::new(self.extend(header.timestamp), header, payload);
-        match self.arrivals.note(sequence) {
+        match self.arrivals.note(time(now_us), sequence) {
             Arrival::Duplicate => {
                 stats.frames_duplicate += 1;
                 return Insert::Duplicate;
@@ -234,6 +235,7 @@ impl Stream {
         stats.frames_received = self.arrivals.received();
         stats.frames_expected = self.arrivals.expected();
         stats.frames_lost = stats.frames_expected.saturating_sub(stats.frames_received);
+        stats.settled = self.arrivals.settled(time(now_us));
         stats.jitter_us = self.delay.jitter_us();
         let millis = |us: i64| u32::try_from((us / 1000).max(0)).unwrap_or(u32::MAX);
         stats.depth_ms = millis(ticks * TICK_US);

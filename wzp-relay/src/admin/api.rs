@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::control::Control;
-use super::operator::Operator;
-use crate::room::SessionId;
+use crate::audit::Operator;
+use crate::config::redact;
+use crate::events::{Lines, MOST_FOLLOWERS};
+use wzp_sfu::ids::SessionId;
 
 /// Longest reason for a kick, in bytes: it has to fit a packet.
 const MAX_REASON: usize = 256;
@@ -67,9 +69,27 @@ pub fn look(control: &Control, path: &str) -> Result<Value, Refusal> {
         "/sessions" => show(control.sessions()),
         "/rooms" => show(control.rooms()),
         "/flows" => flows(control),
-        "/config" => show(&*control.config()),
+        "/config" => {
+            let mut settings = show(&*control.config())?;
+            redact(&mut settings);
+            Ok(settings)
+        }
         _ => Err(absent(&Method::GET, path)),
     }
+}
+
+/// Where lines are told as they come.
+pub const EVENTS: &str = "/events";
+
+/// Follows what happens from now on.
+///
+/// # Errors
+/// Too many do.
+pub fn follow(control: &Control) -> Result<Lines, Refusal> {
+    control.followers.follow().ok_or_else(|| {
+        let sentence = format!("{MOST_FOLLOWERS} follow already; end one of them first");
+        refuse(StatusCode::CONFLICT, sentence)
+    })
 }
 
 /// Has the relay do something and gives what was done, JSON.
@@ -114,7 +134,7 @@ pub fn act(
 fn fail_shard(control: &Control, index: &str) -> Result<Value, Refusal> {
     let shard = index.parse().ok().and_then(|index: usize| control.shards.get(index));
     let shard = shard.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such shard"))?;
-    shard.post(crate::shard::mail::Mail::Panic);
+    shard.post(wzp_sfu::mail::Mail::Panic);
     Ok(json!({ "shard": index }))
 }
 

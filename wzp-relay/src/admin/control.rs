@@ -12,21 +12,26 @@ use tokio::sync::Notify;
 use tracing::{debug_span, info, warn};
 use wzp_telemetry::health::Health;
 use wzp_telemetry::log::Log;
+use wzp_telemetry::log::target;
 use wzp_telemetry::trace::{KeyValue, finished};
 
 use super::drain::{Drain, DrainError, Draining, Signalled, Then};
-use super::lists::{DrainStatus, RoomRow, SessionRow, Status};
-use super::operator::{Action, Operator};
+use super::lists::{CountedInterface, DrainStatus, RoomRow, SessionRow, Status};
+use super::recent::Recent;
 use super::reload::{CurrentIdentity, Keys, Reloaded, Reloading};
 use super::systemd;
-use crate::audit;
+use crate::audit::{Action, Operator};
 use crate::auth::authenticator::Authenticator;
-use crate::config::{Cli, Config};
+use crate::config::{Config, Flags};
+use crate::events::Followers;
+use crate::mailbox::Postbox;
 use crate::metrics::Sources;
-use crate::net::mailbox::Postbox;
-use crate::room::SessionId;
-use crate::session::admission::Population;
-use crate::shard::mail::Mail;
+use crate::words::{date, seconds};
+use crate::{audit, build_info};
+use wzp_kernel::InterfaceStatus;
+use wzp_sfu::ids::SessionId;
+use wzp_sfu::mail::Mail;
+use wzp_sfu::session::admission::Population;
 
 /// How often a draining relay looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(10);
@@ -36,7 +41,7 @@ pub struct Control {
     /// Where it listens.
     pub listening: SocketAddr,
     /// The command line, for reading the configuration anew.
-    pub cli: Cli,
+    pub flags: Flags,
     /// Who reads the configuration anew.
     pub reloading: Reloading,
     /// The configuration in force: what waits for a restart is not in it.
@@ -55,6 +60,10 @@ pub struct Control {
     pub health: Arc<dyn Health>,
     /// Whether it drains.
     pub drain: DrainState,
+    /// How fast things go.
+    pub recent: Recent,
+    /// Who follows what happens.
+    pub followers: Arc<Followers>,
 }
 
 /// Whether the relay drains, and a way to hear of it.
@@ -94,6 +103,11 @@ impl DrainState {
     }
 }
 
+/// The most that any of the sessions has.
+fn worst(sessions: &[SessionRow], of: fn(&SessionRow) -> Option<f64>) -> Option<f64> {
+    sessions.iter().filter_map(of).max_by(f64::total_cmp)
+}
+
 impl Control {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
@@ -106,26 +120,55 @@ impl Control {
         let population = self.sources.admission.population();
         let by_kernel = self.sources.accounts.counts_rooms();
         let draining = self.drain.get().draining();
+        let sessions = self.sessions();
         Status {
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: build_info::VERSION.into(),
+            commit: build_info::COMMIT.into(),
             pid: std::process::id(),
             health: self.health.report().status().name().into(),
             ready: self.sources.is_ready(),
-            uptime_seconds: self.sources.started.elapsed().as_secs_f64(),
+            uptime_seconds: seconds(self.sources.started.elapsed()),
             sessions: population.sessions,
-            rooms: self.sources.shards.iter().map(|shard| shard.rooms.get()).sum(),
+            rooms: self.population().1,
             pending_connections: population.handshakes,
             shards: self.shards.len(),
             listen: self.listening.to_string(),
             forwarded_source: if by_kernel { "kernel" } else { "userspace" }.into(),
+            interfaces: self.interfaces(),
             fingerprint: self.identity.fingerprint().to_string(),
-            certificate_expires: self.identity.expires().load(Ordering::Relaxed),
+            certificate_expires: date(self.identity.expires().load(Ordering::Relaxed)),
+            log_level: self.log.filter(),
+            traffic: self.recent.traffic(),
+            worst_loss_pct: worst(&sessions, |row| row.loss_pct),
+            worst_loss_out_pct: worst(&sessions, |row| row.loss_out_pct),
+            blocked: self.sources.accounts.blocked(),
             drain: draining.map(|Draining { deadline, then }| DrainStatus {
-                remaining_seconds: deadline.saturating_duration_since(Instant::now()).as_secs_f64(),
+                remaining_seconds: seconds(deadline.saturating_duration_since(Instant::now())),
                 exits: then != Then::Stay,
                 can_be_taken_back: then != Then::ExitForGood,
             }),
         }
+    }
+
+    fn interfaces(&self) -> Vec<CountedInterface> {
+        let interfaces = self.sources.accounts.reader().statistics().interfaces;
+        let row = |interface: InterfaceStatus| CountedInterface {
+            name: interface.name,
+            rx: interface.rx.name().to_owned(),
+            tx: interface.tx.name().to_owned(),
+        };
+        interfaces.into_iter().map(row).collect()
+    }
+
+    /// How many sessions there are, and how many rooms with members.
+    pub fn population(&self) -> (u32, u64) {
+        let rooms = self.sources.shards.iter().map(|shard| shard.rooms.get()).sum();
+        (self.sources.admission.population().sessions, rooms)
+    }
+
+    /// Whether nobody is taken in any more.
+    pub fn is_draining(&self) -> bool {
+        self.drain.get().draining().is_some()
     }
 
     /// Everyone who is in a room.
@@ -249,7 +292,7 @@ impl Control {
     /// Something is not usable; all stays as it was.
     pub fn reload(&self, by: Option<&Operator>) -> Result<Reloaded> {
         let Some(place) = self.reloading.place() else {
-            warn!("a reload is under way and another one waits for it, which is enough");
+            warn!(target: target::ADMIN, "a reload is under way and another one waits for it, which is enough");
             bail!("a reload is under way and another one waits for it; it reads what there is now");
         };
         let _turn = place.turn();
@@ -257,7 +300,7 @@ impl Control {
         systemd::reloading();
         // Whoever moved it away needs a new one whatever the configuration says.
         if let Err(error) = self.sources.audit.reopen() {
-            warn!(%error, "the audit log goes on in the old file");
+            warn!(target: target::ADMIN, %error, "the audit log goes on in the old file");
         }
         let result = self.read_anew();
         systemd::ready();
@@ -296,11 +339,17 @@ impl Control {
         let by = by.map_or_else(|| "a signal".to_owned(), ToString::to_string);
         let details = &action.details;
         match &action.result {
-            Ok(()) => info!(by, action = event, %details, "done as told"),
-            Err(error) => warn!(by, action = event, %details, error, "refused"),
+            Ok(()) => info!(target: target::ADMIN, by, action = event, %details, "done as told"),
+            Err(error) => {
+                warn!(target: target::ADMIN, by, action = event, %details, error, "refused")
+            }
         }
+        self.followers.tell("changed", || {
+            json!({ "action": action.event, "by": by, "details": details,
+                    "error": action.result.as_ref().err() })
+        });
         if let Err(error) = audit::action(&self.sources.audit, &action) {
-            warn!(%error, action = event, "what was done is not in the audit log");
+            warn!(target: target::ADMIN, %error, action = event, "what was done is not in the audit log");
         }
     }
 }

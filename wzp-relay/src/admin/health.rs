@@ -1,6 +1,9 @@
 //! How the relay is: what `/health` and `/ready` say.
 
+mod network;
+
 use std::collections::VecDeque;
+use std::ops::Sub;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +12,10 @@ use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, Storage, memory};
 use wzp_telemetry::panics::Panic;
 
-use crate::kernel::{Mode, Statistics};
 use crate::metrics::Sources;
-use crate::metrics::reason::DropReason;
+use network::Traffic;
+use wzp_kernel::{Mode, Statistics};
+use wzp_sfu::count::reason::DropReason;
 
 /// Rates are told over so long.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -37,15 +41,14 @@ pub struct RelayHealth {
 }
 
 /// Totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Totals {
     /// Media handed to receivers' connections.
     forwarded: u64,
     /// Media that was lost in the relay on its way there.
     lost: u64,
-    udp_sent: u64,
-    udp_send_errors: u64,
     log_lines_dropped: u64,
+    network: Traffic,
 }
 
 /// Totals of the last minute, at times when somebody looked.
@@ -89,9 +92,13 @@ impl Health for RelayHealth {
             checks: vec![
                 shards(sources.stuck_shard(), sources.all_shards_fail()),
                 panics(sources.panics.last(), Instant::now()),
-                network(&recent),
+                recent.network.check(sources.buffers),
                 drops(&recent),
-                self::sessions(sessions, sources.admission.most_sessions()),
+                self::sessions(
+                    sessions,
+                    sources.admission.most_sessions(),
+                    sources.admission.takes_newcomers(Instant::now()),
+                ),
                 ebpf(&sources.accounts.reader().statistics()),
                 self.storage.check(),
                 memory(),
@@ -103,19 +110,33 @@ impl Health for RelayHealth {
 }
 
 fn totals(sources: &Sources) -> Totals {
-    // What senders do wrong is not the relay's illness.
-    const LOST: [DropReason; 3] =
-        [DropReason::SendBuffer, DropReason::Path, DropReason::ShardQueue];
+    // What a sender does wrong or a receiver's path does not take is theirs: any one of
+    // them could otherwise page the operator. What is lost between shards is the relay's.
     let log = (sources.log)();
-    let mut totals =
-        Totals { log_lines_dropped: log.dropped_queue + log.dropped_output, ..Totals::default() };
+    let mut totals = Totals {
+        log_lines_dropped: log.dropped_queue + log.dropped_output,
+        network: Traffic::of(sources),
+        ..Totals::default()
+    };
     for shard in &sources.shards {
         totals.forwarded += shard.media_packets_forwarded.get();
-        totals.lost += LOST.map(|reason| shard.packets_dropped[reason].get()).iter().sum::<u64>();
-        totals.udp_sent += shard.udp_packets_sent.get();
-        totals.udp_send_errors += shard.udp_send_errors();
+        totals.lost += shard.packets_dropped[DropReason::ShardQueue].get();
     }
     totals
+}
+
+/// What was added since an earlier look.
+impl Sub<&Self> for Totals {
+    type Output = Self;
+
+    fn sub(self, before: &Self) -> Self {
+        Self {
+            forwarded: self.forwarded.saturating_sub(before.forwarded),
+            lost: self.lost.saturating_sub(before.lost),
+            log_lines_dropped: self.log_lines_dropped.saturating_sub(before.log_lines_dropped),
+            network: self.network - &before.network,
+        }
+    }
 }
 
 impl Recent {
@@ -126,18 +147,13 @@ impl Recent {
         while self.0.get(1).is_some_and(is_old) {
             self.0.pop_front();
         }
-        let before = self.0.front().map_or_else(Totals::default, |(_, totals)| *totals);
+        self.0.iter_mut().for_each(|(_, before)| before.network.learn(&totals.network));
+        let before = self.0.front().map(|(_, totals)| totals.clone()).unwrap_or_default();
         let is_due = |(at, _): &(Instant, Totals)| now.saturating_duration_since(*at) >= STEP;
         if self.0.back().is_none_or(is_due) {
-            self.0.push_back((now, totals));
+            self.0.push_back((now, totals.clone()));
         }
-        Totals {
-            forwarded: totals.forwarded.saturating_sub(before.forwarded),
-            lost: totals.lost.saturating_sub(before.lost),
-            udp_sent: totals.udp_sent.saturating_sub(before.udp_sent),
-            udp_send_errors: totals.udp_send_errors.saturating_sub(before.udp_send_errors),
-            log_lines_dropped: totals.log_lines_dropped.saturating_sub(before.log_lines_dropped),
-        }
+        totals - &before
     }
 }
 
@@ -169,21 +185,6 @@ fn panics(last: Option<Panic>, now: Instant) -> Check {
     }
 }
 
-fn network(recent: &Totals) -> Check {
-    let errors = recent.udp_send_errors;
-    match is_above(LOSS, errors, errors + recent.udp_sent) {
-        false => Check::ok("network"),
-        true => Check::failed(
-            "network",
-            Consequence::Degraded,
-            format!(
-                "the kernel did not take {errors} of {} UDP packets in the last minute",
-                errors + recent.udp_sent
-            ),
-        ),
-    }
-}
-
 fn drops(recent: &Totals) -> Check {
     let Totals { forwarded, lost, .. } = *recent;
     match is_above(LOSS, lost, forwarded + lost) {
@@ -191,15 +192,22 @@ fn drops(recent: &Totals) -> Check {
         true => Check::failed(
             "drops",
             Consequence::Degraded,
-            format!("{lost} of {} media packets were dropped in the last minute", forwarded + lost),
+            format!(
+                "{lost} of {} media packets were dropped at full queues between shards in the last minute",
+                forwarded + lost
+            ),
         ),
     }
 }
 
-fn sessions(now: u32, most: u32) -> Check {
+/// A relay that is full of sessions that make way for newcomers is ready: who hoards
+/// them takes it out of no balancer.
+fn sessions(now: u32, most: u32, takes_newcomers: bool) -> Check {
     let reason = format!("{now} of {most} sessions (limits.sessions)");
     match now {
-        full if full >= most => Check::failed("sessions", Consequence::NotReady, reason),
+        full if full >= most && !takes_newcomers => {
+            Check::failed("sessions", Consequence::NotReady, reason)
+        }
         many if f64::from(many) >= f64::from(most) * NEARLY => {
             Check::failed("sessions", Consequence::Degraded, reason)
         }

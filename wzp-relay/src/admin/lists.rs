@@ -2,11 +2,13 @@
 //! the relay and read by `wzp-relay ctl`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::rooms::RoomCounts;
-use crate::metrics::sessions::{Participant, SessionReading};
+use crate::words::{milliseconds, percent, seconds};
+use wzp_sfu::count::rooms::RoomCounts;
+use wzp_sfu::count::sessions::{Participant, SessionReading};
 
 /// One session. What the relay does not know is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,29 +32,39 @@ pub struct SessionRow {
     /// QUIC's smoothed round-trip time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
-    /// Media of the participant lost on the way to the relay, in the last minute.
+    /// Interarrival jitter that it reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<f64>,
+    /// Frames that came from it since it joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_received: Option<u64>,
+    /// Frames handed to its connection since it joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_forwarded: Option<u64>,
+    /// Frames of the participant lost on the way to the relay, in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_pct: Option<f64>,
-    /// Packets lost on the way to the participant, since it connected.
+    /// Frames lost on the way to the participant, in the last minute, as it reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss_out_pct: Option<f64>,
 }
 
 impl From<SessionReading> for SessionRow {
     fn from(reading: SessionReading) -> Self {
-        let Participant { id, room, name, peer, shard, joined_at } = reading.participant;
-        let age = joined_at.elapsed().unwrap_or_default();
+        let Participant { id, room, name, peer, shard, joined, .. } = reading.participant;
         Self {
             session: id.to_string(),
             room: room.to_string(),
             peer: peer.to_string(),
             name: Some(name),
             shard: Some(shard),
-            age_seconds: Some(age.as_secs_f64()),
-            rtt_ms: reading.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
-            loss_pct: reading.loss.map(|loss| loss * 1e2),
-            loss_out_pct: (reading.packets_sent > 0)
-                .then(|| reading.packets_lost as f64 / reading.packets_sent as f64 * 1e2),
+            age_seconds: Some(seconds(joined.elapsed())),
+            rtt_ms: reading.rtt.map(milliseconds),
+            jitter_ms: reading.jitter.map(milliseconds),
+            frames_received: Some(reading.frames_received),
+            frames_forwarded: Some(reading.frames_forwarded),
+            loss_pct: reading.loss_rx.map(percent),
+            loss_out_pct: reading.loss_tx.map(percent),
         }
     }
 }
@@ -102,6 +114,8 @@ impl RoomRow {
 pub struct Status {
     /// The relay's version.
     pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
     /// Its process.
     pub pid: u32,
     /// As `/health` says.
@@ -122,13 +136,63 @@ pub struct Status {
     pub listen: String,
     /// What counts forwarded packets: `kernel` or `userspace`.
     pub forwarded_source: String,
+    /// Where the kernel does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<CountedInterface>,
     /// The certificate's fingerprint.
     pub fingerprint: String,
-    /// When it expires, in seconds since 1970.
-    pub certificate_expires: i64,
+    /// When it expires, RFC 3339.
+    pub certificate_expires: String,
+    /// What is logged: a level, or directives as in `RUST_LOG`.
+    pub log_level: String,
+    /// How fast things go; absent in the first second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The most `loss_pct` that a session has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_loss_pct: Option<f64>,
+    /// The most `loss_out_pct` that a session has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_loss_out_pct: Option<f64>,
+    /// Addresses whose packets are dropped.
+    pub blocked: Vec<IpAddr>,
     /// The drain under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+}
+
+/// An interface whose packets the kernel counts, and what counts them each way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedInterface {
+    /// Its name.
+    pub name: String,
+    /// `xdp-driver`, `tcx-ingress` or `none`.
+    pub rx: String,
+    /// `tcx-egress` or `none`.
+    pub tx: String,
+}
+
+/// What went on in the last ten seconds, all shards together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Over how many seconds it is told.
+    pub seconds: f64,
+    /// UDP packets that came.
+    pub received_packets_per_second: f64,
+    /// Their bits, without UDP and IP headers.
+    pub received_bits_per_second: f64,
+    /// UDP packets that the kernel took.
+    pub sent_packets_per_second: f64,
+    /// Their bits, without UDP and IP headers.
+    pub sent_bits_per_second: f64,
+    /// Frames handed to receivers' connections.
+    pub forwarded_per_second: f64,
+    /// Frames that were not forwarded, for whatever reason.
+    pub dropped_per_second: f64,
+    /// Their share of both.
+    pub dropped_pct: f64,
+    /// Processor time; 100 is all that the process may use.
+    pub cpu_pct: f64,
 }
 
 /// A drain under way.
@@ -144,6 +208,8 @@ pub struct DrainStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use wzp_telemetry::settings::RoomLabel;
 
     use super::*;
@@ -153,7 +219,7 @@ mod tests {
         let session = |room: &str| SessionRow { room: room.into(), ..SessionRow::default() };
         let sessions = ["b", "a", "", "b"].map(session);
         // "a" comes second and has no series.
-        let counts = RoomCounts::new(1, RoomLabel::Hash);
+        let counts = RoomCounts::new(1, RoomLabel::Hash, Duration::ZERO);
         let [b, _] = ["b", "a"].map(|room| counts.open(&room.into()).count);
         for (count, number) in
             [&b.packets, &b.bytes, &b.wire_packets, &b.wire_bytes].into_iter().zip(1..)

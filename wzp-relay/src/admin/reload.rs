@@ -7,14 +7,17 @@ use anyhow::{Context, Result};
 use quinn_proto::ServerConfig;
 use serde::{Deserialize, Serialize};
 use wzp_telemetry::probe;
-use wzp_transport::identity::{Fingerprint, IDENTITY_FILE, Identity, IdentityError};
+use wzp_transport::fingerprint::Fingerprint;
+use wzp_transport::identity::{IDENTITY_FILE, Identity, IdentityError};
 use wzp_transport::parameters;
 
 use super::control::Control;
-use crate::auth::authenticator::KeyChange;
-use crate::config::{Applies, Change, Config, Limits, RelaySection};
-use crate::net::mailbox::Postbox;
-use crate::shard::mail::Mail;
+use crate::audit::KeyChange;
+use crate::config::{Applies, Change, Config, RelaySection};
+use crate::mailbox::Postbox;
+use crate::words::date;
+use wzp_sfu::limits::Limits;
+use wzp_sfu::mail::Mail;
 
 /// What became of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +37,8 @@ pub struct Keys {
     pub old_key_id: String,
     /// Its fingerprint now; the same if the files had not changed.
     pub new_key_id: String,
-    /// When it expires, in seconds since 1970.
-    pub expires: i64,
+    /// When it expires, RFC 3339.
+    pub expires: String,
     /// Keys that tokens may be signed with from now on.
     pub token_keys_added: Vec<String>,
     /// Those that they may not any more.
@@ -158,10 +161,10 @@ impl Control {
     /// before the first change that stays.
     pub(super) fn read_anew(&self) -> Result<(Reloaded, KeyChange)> {
         let old = self.config();
-        let wanted = Config::load(&self.cli)?;
+        let wanted = Config::load(&self.flags)?;
         let changes = Change::between(&old, &wanted);
         let new = Change::apply(&old, &wanted)?;
-        new.check_files()?;
+        new.check_in_force(&changes)?;
         let identity = self.identity.prepare(&new.relay).context("relay.cert and relay.key")?;
         let tokens = self.authenticator.prepare(&new.auth).context("[auth]")?;
         self.log.apply(&new.logging)?;
@@ -173,6 +176,8 @@ impl Control {
         self.shards.iter().for_each(|shard| shard.post(Mail::Limits(limits.clone())));
         self.sources.rooms.set_max_series(new.metrics.max_room_series);
         self.sources.sessions.set_max_series(new.metrics.max_session_series);
+        self.sources.rooms.retention.set(new.metrics.keep_ended);
+        self.sources.sessions.retention.set(new.metrics.keep_ended);
         self.sources.audit.apply(&new.audit);
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
 
@@ -185,7 +190,7 @@ impl Control {
             keys: Keys {
                 old_key_id,
                 new_key_id,
-                expires: self.identity.expires().load(Ordering::Relaxed),
+                expires: date(self.identity.expires().load(Ordering::Relaxed)),
                 token_keys_added: tokens.added(),
                 token_keys_removed: tokens.removed(),
             },
@@ -206,8 +211,10 @@ pub fn look_for_identity(relay: &RelaySection) -> Result<Option<Identity>> {
     match &found {
         Some(identity) => drop(identity.quic_server_config()?),
         None => {
+            Identity::check_room(&relay.state_dir)?;
             let path = relay.state_dir.join(IDENTITY_FILE);
             probe::file(&path)
+                .and_then(|()| probe::room(&path))
                 .map_err(|error| IdentityError::Create { path, reason: error.to_string() })?;
         }
     }

@@ -1,50 +1,59 @@
 //! A relay's life: set up, serve, drain, end.
 
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use quinn_proto::StdSystemTime;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
-use wzp_telemetry::http::{self, Listening, Program, Purpose, Site, Traffic, WebConfig};
+use wzp_telemetry::http::{self, Listening, Program, Purpose, Site, WebConfig};
 use wzp_telemetry::log::Log;
-use wzp_telemetry::metrics::Scrapes;
-use wzp_telemetry::panics::Panics;
+use wzp_telemetry::log::target;
+use wzp_telemetry::metrics::{Scrapes, Traffic};
+use wzp_telemetry::panics::{Panics, supervised};
 use wzp_telemetry::trace::Trace;
-use wzp_transport::identity::Identity;
 
+use super::announce::announce;
 use super::control::{Control, DrainState};
 use super::drain::Signalled;
 use super::health::RelayHealth;
+use super::recent::Recent;
 use super::reload::{CurrentIdentity, Reloading};
 use super::signals::{Signals, Wish};
-use super::{socket, systemd};
+use super::watch;
+use super::{socket, systemd, watchdog};
+use crate::accounts::Accounts;
 use crate::audit;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::queue::queue;
-use crate::config::{Cli, Config, EbpfMode, EbpfSection};
-use crate::kernel::{Accounts, Kernel, Mode, Options};
+use crate::build_info;
+use crate::config::{Config, EbpfMode, EbpfSection, Flags};
+use crate::events::Followers;
 use crate::metrics::reloads::Reloads;
-use crate::metrics::rooms::RoomCounts;
-use crate::metrics::sessions::SessionBook;
 use crate::metrics::{self, Sources};
 use crate::net::drops::ReceiveDrops;
 use crate::net::run;
-use crate::net::socket as udp;
-use crate::net::steering;
+use crate::net::socket::{self as udp, Buffers};
+use crate::paths::AUDIT_FILE;
 use crate::privileges::Privileged;
-use crate::session::admission::Admission;
-use crate::shard::Shared;
+use wzp_kernel::addresses::carrying;
+use wzp_kernel::queues::QueueWatch;
+use wzp_kernel::steering;
+use wzp_kernel::{Kernel, Mode, Options};
+use wzp_sfu::count::rooms::RoomCounts;
+use wzp_sfu::count::sessions::SessionBook;
+use wzp_sfu::session::admission::Admission;
+use wzp_sfu::shard::Shared;
 
 /// As pages name it.
-const PROGRAM: Program = Program { name: "wzp-relay", version: env!("CARGO_PKG_VERSION") };
+const PROGRAM: Program = Program { name: "wzp-relay", version: build_info::VERSION };
 
 /// The listener for metrics.
 pub(crate) const METRICS: Purpose =
@@ -56,7 +65,7 @@ pub(crate) const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "hea
 /// What a relay is started with.
 pub struct Start {
     /// For reading the configuration anew.
-    pub cli: Cli,
+    pub flags: Flags,
     /// The configuration.
     pub config: Config,
     /// The process's log.
@@ -78,7 +87,7 @@ pub const PARTS: &[&str] = &["shard", "accounts", "audit", "log", "control"];
 /// # Errors
 /// What could not be set up, or that a shard failed; in words for the operator.
 pub async fn serve(start: Start) -> Result<()> {
-    let Start { cli, config, log, trace, privileged, panics } = start;
+    let Start { flags, config, log, trace, privileged, panics } = start;
     let started = Instant::now();
     privileged.report();
     let identity = CurrentIdentity::read(&config.relay, &config.limits)?;
@@ -87,17 +96,21 @@ pub async fn serve(start: Start) -> Result<()> {
     let mut signals = Signals::new()?;
     let audit = Audit::start(&config.audit, &config.relay.state_dir.join(AUDIT_FILE))?;
     let (listen, steers) = (config.relay.listen, config.ebpf.mode != EbpfMode::Off);
+    let buffer = config.relay.receive_buffer_bytes;
     let (sockets, steering, lanes) = privileged.run(move || {
-        let sockets = udp::bind(listen, count)?;
+        let sockets = udp::bind(listen, count, buffer)?;
         let steering = steering::start(&sockets, steers);
         let lanes = udp::open_lanes(&sockets, steering);
         Ok::<_, udp::ListenError>((sockets, steering, lanes))
     })?;
-    if let Some(problem) = udp::small_buffers(&sockets) {
-        warn!("{problem}");
+    let buffers = Buffers::of(&sockets, buffer);
+    if let Some(problem) = buffers.and_then(Buffers::problem) {
+        warn!(target: target::RELAY, "{problem}");
     }
     let receive_drops = ReceiveDrops::of(&sockets);
     let listening = sockets[0].local_addr().context("the UDP socket has no address")?;
+    let interfaces = QueueWatch::look_after(config.ebpf.interfaces.clone(), listening.ip())
+        .context("cannot start a thread")?;
     let listeners = Listeners::bind(&config, &privileged)?;
 
     let admin = socket::bind(&config.relay.admin_socket())?;
@@ -110,9 +123,10 @@ pub async fn serve(start: Start) -> Result<()> {
     let (accounts, flows) = Accounts::start(kernel).context("cannot start a thread")?;
     let authenticator = Authenticator::new(&config.auth, audit.clone());
     let authenticator = Arc::new(authenticator.context("[auth]")?);
-    let (auth, requests) = queue(authenticator.stats());
+    let (auth, requests) = queue(authenticator.stats().decisions.clone());
     let shared = shared(&config, &identity, &authenticator, count, started);
-    let mut shards = run::start(&shared, sockets, lanes, &flows, &auth, &audit)
+    let followers = Arc::new(Followers::default());
+    let mut shards = run::start(&shared, sockets, lanes, &flows, &auth, &audit, &followers)
         .context("cannot start the shards")?;
     tokio::spawn(authenticator.clone().serve(requests, shards.postboxes.clone()));
     let sources = Sources {
@@ -126,28 +140,31 @@ pub async fn serve(start: Start) -> Result<()> {
         draining: Arc::new(AtomicBool::new(false)),
         certificate_expires: identity.expires().clone(),
         receive_drops,
+        buffers,
+        interfaces,
         log: Arc::new(log.reader()),
         audit: audit.clone(),
         traces: Arc::new(trace.reader()),
         reloads: Arc::new(Reloads::default()),
+        followers: followers.clone(),
         panics,
         started,
     };
     let folders = vec![config.relay.state_dir.clone()];
     let health: Arc<dyn Health> = Arc::new(RelayHealth::new(sources.clone(), folders));
-    let metrics_at = listeners.metrics_at()?;
+    let pages = listeners.pages(&config)?;
     let traffic = Arc::new(Traffic::default());
     listeners.serve(&config, &sources, &health, &traffic)?;
     // Who reads the announcement may ask at once whether the relay is ready.
     while sources.is_starting() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    announce(listening, metrics_at, &identity.identity())?;
-    info!(%listening, shards = count, fingerprint = %identity.fingerprint(), "ready");
+    announce(listening, &pages, &identity.identity())?;
+    info!(target: target::RELAY, %listening, shards = count, fingerprint = %identity.fingerprint(), "ready");
     tell_audit(&audit, "started");
     let control = Arc::new(Control {
         listening,
-        cli,
+        flags,
         reloading: Reloading::default(),
         config: Mutex::new(Arc::new(config)),
         sources,
@@ -157,11 +174,15 @@ pub async fn serve(start: Start) -> Result<()> {
         log,
         health,
         drain: DrainState::default(),
+        recent: Recent::default(),
+        followers,
     });
     let (admin_serves, admin_ends) = oneshot::channel();
     let admin = tokio::spawn(socket::serve(admin, control.clone(), traffic, admin_ends));
     systemd::ready();
-    tokio::spawn(systemd::watch(control.clone()));
+    tokio::spawn(watchdog::watch(control.clone()));
+    let watched = control.clone();
+    tokio::spawn(supervised(move || watch::watch(watched.clone())));
 
     loop {
         tokio::select! {
@@ -181,7 +202,7 @@ pub async fn serve(start: Start) -> Result<()> {
                         });
                     }
                     Signalled::EndsAtOnce => {
-                        info!(signal, "ending at once");
+                        info!(target: target::RELAY, signal, "ending at once");
                         break;
                     }
                 },
@@ -202,19 +223,16 @@ pub async fn serve(start: Start) -> Result<()> {
     admin.await.context("the admin socket failed")?;
     control.drain.ends("the relay ends");
     tell_audit(&audit, "stopped");
-    info!("stopped");
+    info!(target: target::RELAY, "stopped");
     // A reload that waits for its files still has the log.
     let _ = control.log.flush();
     trace.shutdown().await;
     Ok(())
 }
 
-/// The audit log's name in the state directory.
-pub const AUDIT_FILE: &str = "audit.log";
-
 fn tell_audit(audit: &Audit, what: &str) {
     if let Err(error) = audit::lifecycle(audit, what) {
-        warn!(%error, what, "the audit log lacks this");
+        warn!(target: target::RELAY, %error, what, "the audit log lacks this");
     }
 }
 
@@ -254,9 +272,19 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn metrics_at(&self) -> Result<Option<SocketAddr>> {
-        let address = self.metrics.as_ref().map(tokio::net::TcpListener::local_addr).transpose();
-        address.context("the metrics listener has no address")
+    /// What can be asked where: a name and a URL each, with the address that is bound.
+    fn pages(&self, config: &Config) -> Result<Vec<(&'static str, String)>> {
+        let tls = self.web.as_ref().is_some_and(WebConfig::has_tls);
+        let scheme = if tls { "https" } else { "http" };
+        let pages = [
+            (&self.metrics, "metrics", scheme, &config.metrics.path),
+            (&self.health, "health", "http", &config.health.path),
+        ];
+        let pages = pages.into_iter().filter_map(|(listener, name, scheme, path)| {
+            let address = listener.as_ref()?.local_addr();
+            Some(address.map(|address| (name, format!("{scheme}://{address}{path}"))))
+        });
+        pages.collect::<Result<_, _>>().context("a listener has no address")
     }
 
     fn serve(
@@ -287,8 +315,8 @@ impl Listeners {
 fn start_kernel(config: &Config, listening: SocketAddr, privileged: &Privileged) -> Result<Kernel> {
     let EbpfSection { mode, interfaces, .. } = &config.ebpf;
     if *mode == EbpfMode::Auto && interfaces.is_empty() {
-        let names = interfaces_of(listening.ip());
-        info!(
+        let names = carrying(listening.ip());
+        info!(target: target::RELAY,
             "the relay counts by itself; to have the kernel count, name the interface, \
              for example --interface {}",
             names.first().map_or("eth0", String::as_str)
@@ -315,22 +343,6 @@ pub(crate) fn kernel_options(ebpf: &EbpfSection, listening: SocketAddr) -> Optio
     }
 }
 
-/// The interfaces that carry the address; all but loopback for `[::]`.
-fn interfaces_of(ip: IpAddr) -> Vec<String> {
-    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let carries = |address: &nix::sys::socket::SockaddrStorage| {
-        let own = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        let own = own.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())));
-        own.is_some_and(|own| own == ip || (ip.is_unspecified() && !own.is_loopback()))
-    };
-    let mut names: Vec<_> = addresses
-        .filter(|interface| interface.address.as_ref().is_some_and(carries))
-        .map(|interface| interface.interface_name)
-        .collect();
-    names.dedup();
-    names
-}
-
 fn shared(
     config: &Config,
     current: &CurrentIdentity,
@@ -341,42 +353,23 @@ fn shared(
     let limits = Arc::new(config.limits.clone());
     let metrics = &config.metrics;
     Shared {
+        software: crate::SOFTWARE,
         shards,
         server: current.server(),
         reset_key: current.identity().reset_key(),
         admission: Admission::new(&limits, started),
-        rooms: Arc::new(RoomCounts::new(metrics.max_room_series, metrics.room_label)),
-        sessions: Arc::new(SessionBook::new(metrics.max_session_series)),
+        rooms: Arc::new(RoomCounts::new(
+            metrics.max_room_series,
+            metrics.room_label,
+            metrics.keep_ended,
+        )),
+        sessions: Arc::new(SessionBook::new(metrics.max_session_series, metrics.keep_ended)),
         auth: authenticator.patience(),
-        auth_stats: authenticator.stats(),
+        decisions: authenticator.stats().decisions.clone(),
         // The other half passes between turns, before the shard has the frame.
         hold: config.forward.bundle_window / 2,
-        epoch: (started, SystemTime::now()),
+        start: started,
+        clock: Arc::new(StdSystemTime),
         limits,
     }
-}
-
-/// Tells whoever started the relay what it needs to know, a fact a line.
-fn announce(listening: SocketAddr, metrics: Option<SocketAddr>, identity: &Identity) -> Result<()> {
-    let fingerprint = identity.fingerprint();
-    let near = |address: SocketAddr| match address.ip() {
-        ip if ip.is_unspecified() => {
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
-        }
-        _ => address,
-    };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on {listening}")?;
-    writeln!(out, "fingerprint {fingerprint}")?;
-    if let Some(metrics) = metrics {
-        writeln!(out, "metrics on http://{}/metrics", near(metrics))?;
-    }
-    writeln!(out, "join from this machine with:")?;
-    writeln!(
-        out,
-        "wzp-client --pin {fingerprint} --room lobby --send-tone 10 {}",
-        near(listening)
-    )?;
-    out.flush()?;
-    Ok(())
 }

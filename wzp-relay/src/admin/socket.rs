@@ -8,11 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -20,6 +21,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,16 +33,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-use wzp_telemetry::http::{Abort, Places, Share, Traffic};
+use wzp_telemetry::http::{Places, Share};
+use wzp_telemetry::log::target;
+use wzp_telemetry::metrics::{Abort, Traffic};
 use wzp_telemetry::panics::supervised;
 use wzp_telemetry::probe;
 
 use super::api::{self, Refusal};
 use super::control::Control;
-use super::operator::Operator;
-
-/// The socket's name in the state directory.
-pub const FILE: &str = "admin.sock";
+use crate::audit::Operator;
+use crate::events::Lines;
 
 /// A relay that does not answer in this time hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +58,7 @@ const MAX_REQUEST: usize = 64 * 1024;
 
 /// Connections at once, and those of one process: `ctl` has one. Another one takes the
 /// place of the one that has gone longest without an answer.
-const PLACES: Share = Share { all: 32, each: 8 };
+pub(crate) const PLACES: Share = Share { all: 32, each: 8 };
 
 /// Opens the socket. One that a dead relay left behind is replaced.
 ///
@@ -69,7 +72,7 @@ pub fn bind(path: &Path) -> Result<Listener> {
     match occupant(path).with_context(problem)? {
         Occupant::Nobody => {}
         Occupant::DeadRelay => std::fs::remove_file(path).with_context(problem)?,
-        Occupant::Relay => bail!(
+        Occupant::Relay(_) => bail!(
             "another relay uses the state directory: its admin socket {} answers; \
              choose another one with --state-dir",
             path.display()
@@ -88,8 +91,8 @@ pub enum Occupant {
     Nobody,
     /// A socket that nobody listens on any more.
     DeadRelay,
-    /// A relay that runs.
-    Relay,
+    /// A relay that runs, and its process if the kernel tells.
+    Relay(Option<u32>),
 }
 
 /// Looks who that is.
@@ -109,9 +112,14 @@ pub fn occupant(path: &Path) -> io::Result<Occupant> {
     socket.set_nonblocking(true)?;
     let address = Address::of(path)?;
     match socket.connect(&SockAddr::unix(&address.path)?) {
-        Ok(()) => Ok(Occupant::Relay),
+        Ok(()) => {
+            // That of another container has no number here.
+            let peer = getsockopt(&socket, PeerCredentials);
+            let pid = peer.ok().and_then(|peer| u32::try_from(peer.pid()).ok());
+            Ok(Occupant::Relay(pid.filter(|pid| *pid > 0)))
+        }
         Err(error) => match error.kind() {
-            io::ErrorKind::WouldBlock => Ok(Occupant::Relay),
+            io::ErrorKind::WouldBlock => Ok(Occupant::Relay(None)),
             io::ErrorKind::ConnectionRefused => Ok(Occupant::DeadRelay),
             _ => Err(error),
         },
@@ -183,6 +191,7 @@ pub async fn serve(
         _ = end => {}
     }
     drop(listener);
+    control.followers.end();
     // Who does not read delays the end no longer than this.
     let _ = timeout(LAST_ANSWERS, answers.shutdown()).await;
 }
@@ -199,7 +208,7 @@ async fn accept(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "cannot accept a connection to the admin socket");
+                warn!(target: target::ADMIN, %error, "cannot accept a connection to the admin socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -211,13 +220,18 @@ async fn accept(
         let (place, lost) = places.take(peer.pid().unwrap_or_default());
         let place = Arc::new(place);
         let open = traffic.open();
+        let follows = Arc::new(AtomicBool::new(false));
+        let following = follows.clone();
         let service = service_fn(move |request| {
-            let control = control.clone();
-            let place = place.clone();
+            let (control, place, follows) = (control.clone(), place.clone(), follows.clone());
             async move {
                 place.asked();
                 let response = respond(request, control, peer.uid()).await;
-                place.answered();
+                match response.body() {
+                    Either::Left(_) => place.answered(),
+                    // What follows the head is an answer, too, and never done.
+                    Either::Right(_) => follows.store(true, Ordering::Relaxed),
+                }
                 Ok::<_, Infallible>(response)
             }
         });
@@ -227,32 +241,53 @@ async fn accept(
         tokio::spawn(async move {
             let _open = open;
             tokio::select! {
-                ended = timeout(PATIENCE, connection) => match ended {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(%error, "connection to the admin socket ended"),
-                    Err(_) => traffic.abort(Abort::Age),
+                ended = connection => if let Err(error) = ended {
+                    debug!(target: target::ADMIN, %error, "connection to the admin socket ended");
                 },
+                () = too_old(&following) => traffic.abort(Abort::Age),
                 Ok(why) = lost => traffic.abort(why.into()),
             }
         });
     }
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    control: Arc<Control>,
-    uid: u32,
-) -> Response<Full<Bytes>> {
-    let (status, body) = match outcome(request, control, uid).await {
+/// Waits until a connection has had its time, which who follows is not limited to.
+async fn too_old(follows: &AtomicBool) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        if !follows.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// A whole answer, or lines as they come.
+type Answer = Response<Either<Full<Bytes>, Lines>>;
+
+async fn respond(request: Request<Incoming>, control: Arc<Control>, uid: u32) -> Answer {
+    let outcome = match (request.method(), request.uri().path()) {
+        (&Method::GET, api::EVENTS) => match api::follow(&control) {
+            Ok(lines) => return answer(StatusCode::OK, LINES, Either::Right(lines)),
+            Err(refusal) => Err(refusal),
+        },
+        _ => outcome(request, control, uid).await,
+    };
+    let (status, body) = match outcome {
         Ok(body) => (StatusCode::OK, body),
         Err((status, sentence)) => (status, json!({ "error": sentence })),
     };
     // Strings and numbers always become JSON.
     let body = wzp_untrusted::json::to_string(&body).unwrap_or_default();
-    let mut response = Response::new(Full::new(body.into()));
+    answer(status, "application/json", Either::Left(Full::new(body.into())))
+}
+
+/// One JSON object a line.
+const LINES: &str = "application/x-ndjson";
+
+fn answer(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Lines>) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -288,10 +323,17 @@ pub enum AskError {
         /// What the system said.
         reason: io::Error,
     },
+    /// Somebody listens there, and says nothing.
+    #[error(
+        "the relay at {} has not answered within {} seconds: it hangs, or is stopped; see \
+         its log, and `systemctl status` or `ps`",
+        .0.display(), PATIENCE.as_secs()
+    )]
+    Late(PathBuf),
     /// The relay's own sentence about what it refuses.
     #[error("{0}")]
     Refused(String),
-    /// The relay hangs, ended in the middle, or is of another version.
+    /// The relay ended in the middle, or is of another version.
     #[error("the relay gave no answer that makes sense: {0}")]
     Broken(String),
 }
@@ -306,32 +348,74 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     order: &(impl Serialize + Sync),
 ) -> Result<T, AskError> {
+    let stream = connect(socket).await?;
+    let exchange = async {
+        let response = send(stream, method, path, order).await?;
+        read_whole(response).await
+    };
+    let body = timeout(PATIENCE, exchange).await.map_err(|_| AskError::Late(socket.into()))??;
+    serde_json::from_slice(&body).map_err(broken)
+}
+
+/// Follows what `path` tells, until the relay ends it: `told` gets each piece as it comes.
+///
+/// # Errors
+/// Any [`AskError`], or that of `told`.
+pub async fn follow(
+    socket: &Path,
+    path: &str,
+    mut told: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let stream = connect(socket).await?;
+    let begun = timeout(PATIENCE, send(stream, Method::GET, path, &()));
+    let response = begun.await.map_err(|_| AskError::Late(socket.into()))??;
+    if !response.status().is_success() {
+        read_whole(response).await?;
+        return Ok(());
+    }
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.map_err(broken)?.into_data() {
+            told(&piece)?;
+        }
+    }
+    Ok(())
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, AskError> {
     let absent = |reason| AskError::Absent { path: socket.into(), reason };
     let address = Address::of(socket).map_err(absent)?;
-    let stream = UnixStream::connect(&address.path).await.map_err(absent)?;
-    let exchange = async {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "relay")
-            .body(Full::<Bytes>::new(serde_json::to_vec(order)?.into()))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("it broke off: {error}"))?;
-        Ok((status, body.to_bytes()))
-    };
-    let broken = |error: &dyn std::fmt::Display| AskError::Broken(error.to_string());
-    let (status, body) = timeout(PATIENCE, exchange)
-        .await
-        .map_err(|_| broken(&"it did not come in time"))?
-        .map_err(|error: anyhow::Error| broken(&error))?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| broken(&error));
+    UnixStream::connect(&address.path).await.map_err(absent)
+}
+
+async fn send(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    order: &(impl Serialize + Sync),
+) -> Result<Response<Incoming>, AskError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    let order = serde_json::to_vec(order).map_err(broken)?;
+    let request = Request::builder().method(method).uri(path).header("host", "relay");
+    let request = request.body(Full::<Bytes>::new(order.into())).map_err(broken)?;
+    sender.send_request(request).await.map_err(broken)
+}
+
+/// The answer's content, or the relay's refusal.
+async fn read_whole(response: Response<Incoming>) -> Result<Bytes, AskError> {
+    let is_done = response.status().is_success();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| AskError::Broken(format!("it broke off: {error}")))?;
+    let body = body.to_bytes();
+    if is_done {
+        return Ok(body);
     }
-    let refusal: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+    let refusal: Value = serde_json::from_slice(&body).map_err(broken)?;
     Err(AskError::Refused(refusal["error"].as_str().unwrap_or("it did not say why").to_owned()))
+}
+
+fn broken(error: impl std::fmt::Display) -> AskError {
+    AskError::Broken(error.to_string())
 }

@@ -1,5 +1,5 @@
-//! What the relay tells systemd (sd_notify(3)): that it is ready, reloads, stops,
-//! how it is, and that it is alive. Without `NOTIFY_SOCKET` it tells nothing.
+//! What the relay tells systemd (sd_notify(3)): that it is ready, reloads and stops, and
+//! what `watchdog.rs` has to tell. Without `NOTIFY_SOCKET` it tells nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -7,19 +7,12 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
-use wzp_telemetry::panics::supervised;
-
-use super::control::Control;
-
-/// How often the status line is told.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+use wzp_telemetry::log::target;
 
 /// For the end of the threads, after the last session's.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
@@ -48,19 +41,19 @@ pub fn stopping(drain: Duration) {
     tell(&[NotifyState::Stopping, NotifyState::Custom(&extend)]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+pub(super) fn tell(states: &[NotifyState<'_>]) {
     /// Whether the last time failed: each failure is told once.
     static FAILING: AtomicBool = AtomicBool::new(false);
     let Some(name) = notify_socket() else { return };
     let outcome = send(&name, states);
     let failed_before = FAILING.swap(outcome.is_err(), Ordering::Relaxed);
     if let Some(error) = outcome.err().filter(|_| !failed_before) {
-        warn!(%error, NOTIFY_SOCKET = %name.display(),
+        warn!(target: target::RELAY, %error, NOTIFY_SOCKET = %name.display(),
               "cannot tell the service manager how the relay is");
     }
 }
 
-fn notify_socket() -> Option<OsString> {
+pub(super) fn notify_socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
 }
 
@@ -85,46 +78,6 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
             io::ErrorKind::InvalidInput,
             "neither a path from / on nor @ and a name; leave it out if nobody is to be told",
         )),
-    }
-}
-
-/// Tells the status line and, if the unit has `WatchdogSec=`, signs of life.
-pub async fn watch(control: Arc<Control>) {
-    if notify_socket().is_none() {
-        return;
-    }
-    let status = supervised(|| tell_status(&control));
-    let alive = supervised(|| tell_alive(&control));
-    tokio::join!(status, alive);
-}
-
-async fn tell_status(control: &Control) {
-    let mut ticks = interval(STATUS_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let status = control.status();
-        let mut text = format!("{} sessions in {} rooms", status.sessions, status.rooms);
-        if status.drain.is_some() {
-            text.push_str(", draining");
-        }
-        tell(&[NotifyState::Status(&text)]);
-    }
-}
-
-/// This runs on the control plane's only thread, so that it proves that, too.
-async fn tell_alive(control: &Control) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut ticks = interval(limit / 2);
-    // After a stall, one sign of life for each missed would prove nothing.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match control.sources.stuck_shard() {
-            Some((shard, since)) => {
-                warn!(shard, ?since, "a shard hangs; systemd may restart the relay");
-            }
-            None => tell(&[NotifyState::Watchdog]),
-        }
     }
 }
 

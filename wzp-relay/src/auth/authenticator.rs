@@ -12,18 +12,18 @@ use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::BreakerState;
-use super::http::HttpClient;
-use super::jwks::Jwks;
+use super::jwks::{self, Jwks};
 use super::jwt::{Jwt, waits_for_keys};
+pub use super::keys::KeyError;
 use super::keys::KeySet;
-pub use super::keys::{KeyChange, KeyError};
 use super::queue::Waiting;
 use super::stats::AuthStats;
-use super::webhook::Webhook;
-use super::{Answer, AuthRequest, Grant, Patience};
-use crate::config::{AuthMode, AuthSection, Url};
-use crate::net::mailbox::Postbox;
-use crate::shard::mail::Mail;
+use super::webhook::{Fault, Webhook};
+use crate::audit::KeyChange;
+use crate::config::{AuthMode, AuthSection, Url, UrlError, WebhookSection};
+use crate::mailbox::Postbox;
+use wzp_sfu::access::{Answer, AuthRequest, Grant, Patience};
+use wzp_sfu::mail::Mail;
 
 /// What a shard waits for beyond the longest decision, in which a key set may be
 /// fetched: the way there and back.
@@ -38,9 +38,9 @@ pub enum AuthError {
     /// HTTPS is not possible.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// A URL is none, or is not there.
-    #[error("{0} is not an http or https URL")]
-    Url(&'static str),
+    /// A URL cannot be asked, or is not there.
+    #[error("{0}: {1}")]
+    Url(&'static str, UrlError),
 }
 
 /// Settings that are ready and not in force yet.
@@ -48,6 +48,31 @@ pub enum AuthError {
 pub struct NextMethod {
     method: Method,
     patience: Option<Duration>,
+}
+
+/// Where keys or decisions about tokens come from, looked at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// From so many keys in files; nobody is asked.
+    Local(usize),
+    /// A server has so many keys.
+    Keys {
+        /// Where.
+        url: Url,
+        /// How many can be used.
+        keys: usize,
+    },
+    /// A service answers, and does not let in whoever has no good token.
+    Refuses(Url),
+    /// A service answers, and does.
+    Allows(Url),
+    /// There is no answer that can be used.
+    Fails {
+        /// Who was asked.
+        url: Url,
+        /// Why, in words that have nothing of the answer.
+        reason: String,
+    },
 }
 
 /// Decides who may join.
@@ -85,18 +110,50 @@ impl Authenticator {
     /// # Errors
     /// Any [`AuthError`].
     pub fn check(section: &AuthSection) -> Result<(), AuthError> {
-        let (key, url) = match section.mode {
-            AuthMode::None => return Ok(()),
+        match section.mode {
+            AuthMode::None => {}
             AuthMode::Jwt => {
                 KeySet::from_files(&section.jwt)?;
-                ("auth.jwt.jwks_url", &section.jwt.jwks_url)
+                if let Some(url) = &section.jwt.jwks_url {
+                    Jwks::client(&parse("auth.jwt.jwks_url", url)?)?;
+                }
             }
-            AuthMode::Webhook => ("auth.webhook.url", &section.webhook.url),
-        };
-        if let Some(url) = url {
-            HttpClient::new(parse(key, url)?.uri())?;
+            AuthMode::Webhook => drop(Webhook::client(&service(&section.webhook)?)?),
         }
         Ok(())
+    }
+
+    /// Asks the server that the section names, as for a participant, but for `patience`
+    /// at most. `None`: there is nothing to ask, or [`Self::check`] has an error.
+    pub async fn probe(section: &AuthSection, patience: Duration) -> Option<Probe> {
+        match section.mode {
+            AuthMode::None => None,
+            AuthMode::Jwt => {
+                let files = KeySet::from_files(&section.jwt).ok()?;
+                let Some(url) = &section.jwt.jwks_url else {
+                    return Some(Probe::Local(files.ids().len()));
+                };
+                let url = parse("auth.jwt.jwks_url", url).ok()?;
+                let mut rules = section.jwt.clone();
+                rules.jwks_timeout = rules.jwks_timeout.min(patience);
+                let client = Jwks::client(&url).ok()?;
+                Some(match jwks::fetch(&client, &url, &rules).await {
+                    Ok((keys, _)) => Probe::Keys { url, keys: keys.ids().len() },
+                    Err(reason) => Probe::Fails { url, reason },
+                })
+            }
+            AuthMode::Webhook => {
+                let mut rules = section.webhook.clone();
+                rules.timeout = rules.timeout.min(patience);
+                let url = service(&rules).ok()?;
+                let webhook = Webhook::new(url.clone(), rules, Arc::default()).ok()?;
+                Some(match webhook.probe().await {
+                    Ok(Ok(_)) => Probe::Allows(url),
+                    Ok(Err(_)) => Probe::Refuses(url),
+                    Err(Fault::Down(reason) | Fault::Odd(reason)) => Probe::Fails { url, reason },
+                })
+            }
+        }
     }
 
     /// For the shards: whether they have to ask.
@@ -160,7 +217,7 @@ impl Authenticator {
             Method::Webhook(webhook) => webhook.decide(&request).await,
         };
         let answer = request.answer(result)?;
-        self.stats.count(&answer.result, began.elapsed());
+        self.stats.decisions.count(answer.outcome(), began.elapsed());
         Some(answer)
     }
 }
@@ -190,8 +247,8 @@ impl Method {
             }
             AuthMode::Webhook => {
                 let rules = &section.webhook;
-                let url = parse("auth.webhook.url", rules.url.as_deref().unwrap_or_default())?;
-                Ok(Self::Webhook(Box::new(Webhook::new(url, rules.clone(), stats.clone())?)))
+                let webhook = Webhook::new(service(rules)?, rules.clone(), stats.clone())?;
+                Ok(Self::Webhook(Box::new(webhook)))
             }
         }
     }
@@ -212,8 +269,13 @@ impl Method {
     }
 }
 
+/// The service that is asked.
+fn service(rules: &WebhookSection) -> Result<Url, AuthError> {
+    parse("auth.webhook.url", rules.url.as_deref().unwrap_or_default())
+}
+
 fn parse(key: &'static str, url: &str) -> Result<Url, AuthError> {
-    url.parse().map_err(|_| AuthError::Url(key))
+    url.parse().map_err(|error| AuthError::Url(key, error))
 }
 
 /// How long a decision takes at most.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::shares::Shares;
 use super::source::Source;
-use super::time::after;
-use super::{Grant, Refusal};
+use wzp_sfu::access::after;
+use wzp_sfu::access::{Expiry, Grant, Refusal};
 
 /// SHA-256 of the whole question: tokens are not kept.
 pub(super) type Digest = [u8; 32];
@@ -84,8 +84,11 @@ impl Answers {
             return;
         }
         let until = after(now, self.time);
-        let expires = result.as_ref().ok().and_then(|grant| grant.expires);
-        let until = expires.map_or(until, |expires| expires.min(until));
+        let until = match result.as_ref().ok().and_then(|grant| grant.expires) {
+            Some(Expiry::After(end)) => end.min(until),
+            // The session that gets it knows by itself.
+            Some(Expiry::At(_)) | None => until,
+        };
         let answer = Answer { result: result.clone(), source, until };
         if let Some(before) = self.answers.get_mut(&digest) {
             // The question has the address in it, so the source is the same.
@@ -114,7 +117,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::reason::AuthFailReason;
+    use wzp_sfu::count::reason::AuthFailReason;
 
     const TIME: Duration = Duration::from_secs(30);
 
@@ -137,7 +140,7 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::new(TIME, TIME / 3);
         let (yes, no) = (Ok(Grant::EVERYTHING), refusal());
-        let short = Ok(Grant { expires: Some(now + TIME / 2), ..Grant::EVERYTHING });
+        let short = Ok(Grant { expires: Some(Expiry::After(now + TIME / 2)), ..Grant::EVERYTHING });
         for (number, answer) in [(1, &yes), (2, &no), (3, &short)] {
             cache.keep(digest(number), source(0), answer, now);
         }

@@ -1,13 +1,14 @@
 //! What a token says, and what follows from it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::time::{Now, Seconds, after};
-use super::{Grant, Refusal};
+use super::time::Seconds;
 use crate::config::JwtSection;
-use crate::metrics::reason::AuthFailReason;
+use wzp_sfu::access::{Expiry, Now};
+use wzp_sfu::access::{Grant, Refusal};
+use wzp_sfu::count::reason::AuthFailReason;
 
 /// Longest `sub`, in bytes: it goes into the log.
 const MAX_USER_BYTES: usize = 256;
@@ -70,7 +71,7 @@ impl Claims {
     }
 
     /// When the session ends.
-    fn check_time(&self, leeway: Duration, now: Now) -> Result<Instant, Refusal> {
+    fn check_time(&self, leeway: Duration, now: Now) -> Result<Expiry, Refusal> {
         let Some(exp) = self.exp.map(Seconds::duration) else {
             return claims("the token has no `exp`, the time it ends, in seconds since 1970");
         };
@@ -87,7 +88,7 @@ impl Claims {
             let text = format!("the token is not valid yet, but in {wait:?} (`nbf`)");
             return Err(Refusal::new(AuthFailReason::NotYetValid, text));
         }
-        Ok(after(now.steady, left))
+        Ok(Expiry::at(now, left))
     }
 
     fn check_origin(&self, rules: &JwtSection) -> Result<(), Refusal> {
@@ -140,8 +141,8 @@ mod tests {
         Audience, Claims as BadClaims, Expired, Issuer, NotYetValid, Room,
     };
     use super::*;
-    use crate::auth::time::HORIZON;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Instant, UNIX_EPOCH};
+    use wzp_sfu::access::HORIZON;
 
     const NOW: u64 = 1_800_000_000;
 
@@ -216,7 +217,8 @@ mod tests {
             let claims: Claims =
                 serde_json::from_str(&format!(r#"{{"exp":{exp},"room":"*"}}"#)).unwrap();
             let now = now();
-            claims.grant("any", &rules, now).unwrap().expires.unwrap() - now.steady
+            let expires = claims.grant("any", &rules, now).unwrap().expires.unwrap();
+            expires.time_of_day(now).unwrap().duration_since(now.wall).unwrap()
         };
         let cases = [
             ("9223372036854775807", HORIZON),
@@ -243,7 +245,7 @@ mod tests {
         let expected = Grant {
             publish: false,
             listen: true,
-            expires: Some(now.steady + Duration::from_secs(100) + rules.leeway),
+            expires: Some(Expiry::at(now, Duration::from_secs(100) + rules.leeway)),
             user: Some("anna".into()),
         };
         assert_eq!(claims.grant("any", &rules, now), Ok(expected));

@@ -21,16 +21,18 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::log::target;
 use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
 
 use super::http::HttpClient;
-use super::keys::{KeyChange, KeySet};
+use super::keys::KeySet;
 use super::source::Source as Asker;
 use super::stats::AuthStats;
-use super::time::after;
 use crate::audit;
+use crate::audit::KeyChange;
 use crate::config::{JwtSection, Url};
+use wzp_sfu::access::after;
 
 /// Longest key set, in bytes: a hundred RSA keys.
 const MAX_BYTES: usize = 128 * 1024;
@@ -137,7 +139,7 @@ impl Jwks {
         let source = Arc::new(Source {
             url: url.clone(),
             rules: rules.clone(),
-            client: HttpClient::new(url.uri())?,
+            client: Self::client(url)?,
             keys: ArcSwap::new(keys),
             failing: AtomicBool::new(false),
             wishes: Mutex::default(),
@@ -150,6 +152,11 @@ impl Jwks {
         let refreshing = async move { supervised(|| refreshed.clone().keep_fresh()).await };
         let refreshing = tokio::spawn(refreshing).abort_handle();
         Ok(Self { source, refreshing })
+    }
+
+    /// Who fetches from there.
+    pub(super) fn client(url: &Url) -> Result<HttpClient, TrustError> {
+        HttpClient::new(url.uri(), MAX_BYTES)
     }
 
     /// The keys as last fetched.
@@ -225,7 +232,7 @@ impl Source {
     /// Fetches the set; when to do so again.
     async fn fetch(&self) -> Duration {
         let before = self.keys.load_full();
-        let fetched = self.try_fetch().await;
+        let fetched = fetch(&self.client, &self.url, &self.rules).await;
         self.stats.count_fetch(fetched.is_ok());
         let was_failing = self.failing.swap(fetched.is_err(), Ordering::Relaxed);
         match fetched {
@@ -233,39 +240,47 @@ impl Source {
                 let change = KeyChange { old: before.ids(), new: keys.ids() };
                 self.keys.store(Arc::new(keys));
                 if change.is_any() {
-                    info!(url = %self.url, keys = ?change.new, "signing keys changed");
+                    info!(target: target::AUTH, url = %self.url, keys = ?change.new, "signing keys changed");
                     audit::fetched_keys(&self.audit, &change);
                 }
                 if was_failing {
-                    info!(url = %self.url, "signing keys can be fetched again");
+                    info!(target: target::AUTH, url = %self.url, "signing keys can be fetched again");
                 }
                 pause
             }
             Err(reason) => {
                 if !was_failing {
-                    warn!(url = %self.url, reason, kept = before.ids().len(),
+                    warn!(target: target::AUTH, url = %self.url, reason, kept = before.ids().len(),
                           "signing keys cannot be fetched; the old ones are kept");
                 }
                 RETRY
             }
         }
     }
+}
 
-    async fn try_fetch(&self) -> Result<(KeySet, Duration), String> {
-        let request = Request::get(self.url.uri().clone()).header(ACCEPT, "application/json");
-        let request = request
-            .body(Full::<Bytes>::default())
-            .map_err(|_| "no request can be made for the URL".to_owned())?;
-        let deadline = later(Instant::now(), self.rules.jwks_timeout);
-        let response = self.client.send(request, MAX_BYTES, deadline).await;
-        let response = response.map_err(|error| error.to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("the server answered {}", response.status()));
-        }
-        let pause = max_age(response.headers()).unwrap_or(self.rules.jwks_refresh);
-        let keys = KeySet::from_jwks(response.body(), "the answer", &self.rules.algorithms);
-        Ok((keys.map_err(|error| error.to_string())?, pause.clamp(RETRY, LONGEST)))
+/// Fetches the set of that URL; and when to do so again.
+///
+/// # Errors
+/// Why there is none, in words that have nothing of the answer.
+pub(super) async fn fetch(
+    client: &HttpClient,
+    url: &Url,
+    rules: &JwtSection,
+) -> Result<(KeySet, Duration), String> {
+    let request = Request::get(url.uri().clone()).header(ACCEPT, "application/json");
+    let request = request
+        .body(Full::<Bytes>::default())
+        .map_err(|_| "no request can be made for the URL".to_owned())?;
+    let deadline = later(Instant::now(), rules.jwks_timeout);
+    let response = client.send(request, deadline).await;
+    let response = response.map_err(|error| error.to_string())?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("the server answered {}", response.status()));
     }
+    let pause = max_age(response.headers()).unwrap_or(rules.jwks_refresh);
+    let keys = KeySet::from_jwks(response.body(), "the answer", &rules.algorithms);
+    Ok((keys.map_err(|error| error.to_string())?, pause.clamp(RETRY, LONGEST)))
 }
 
 /// The same instant on the clock of timers.

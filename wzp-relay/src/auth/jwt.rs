@@ -12,10 +12,10 @@ use super::claims::{Claims, KINDS};
 use super::jwks::{Jwks, UNKNOWN_KEY_INTERVAL};
 use super::keys::KeySet;
 use super::source::Source;
-use super::time::Now;
-use super::{AuthRequest, Grant, Refusal};
 use crate::config::{JwtAlgorithm, JwtSection};
-use crate::metrics::reason::AuthFailReason;
+use wzp_sfu::access::Now;
+use wzp_sfu::access::{AuthRequest, Grant, Refusal};
+use wzp_sfu::count::reason::AuthFailReason;
 
 /// Keys and rules.
 #[derive(Debug)]

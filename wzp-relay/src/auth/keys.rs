@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wzp_untrusted::file;
 
+use super::fitness::{self, Unfit};
 use crate::config::{JwtAlgorithm, JwtSection};
 
 /// Shortest HS256 secret, in bytes (RFC 7518 section 3.2).
@@ -21,9 +22,6 @@ const MOST_KEYS: usize = 100;
 
 /// Keys that one token is tried with, when it does not name one.
 const MOST_TRIES: usize = 8;
-
-/// Bytes of an uncompressed point on P-256.
-const P256_POINT: usize = 65;
 
 /// Why a key cannot be used.
 #[derive(Debug, Error)]
@@ -47,6 +45,14 @@ pub enum KeyError {
         /// Its length.
         length: usize,
     },
+    /// A key that everybody may have, which would let everybody make tokens.
+    #[error(
+        "{} holds a key of a pair, or a certificate, and no secret: who has the public one \
+         could make tokens with it. A public key belongs in auth.jwt.public_key_files; a secret \
+         is made with: openssl rand -hex 32",
+        .0.display()
+    )]
+    NotSecret(PathBuf),
     /// A file that should not be here.
     #[error(
         "{} holds a private key; the relay needs the public one: openssl pkey -in KEY -pubout",
@@ -56,6 +62,14 @@ pub enum KeyError {
     /// Not a key of any kind that is known.
     #[error("{} is not a PEM file with an RSA, P-256 or Ed25519 public key", .0.display())]
     NotPublicKey(PathBuf),
+    /// No signature could ever be good with it.
+    #[error("the key in {} is of no use: {unfit}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        unfit: Unfit,
+    },
     /// The key's algorithm is not in `auth.jwt.algorithms`.
     #[error("the key in {} is for {}, which auth.jwt.algorithms does not have", path.display(), algorithm.name())]
     NotAllowed {
@@ -65,35 +79,11 @@ pub enum KeyError {
         algorithm: JwtAlgorithm,
     },
     /// A key set that is none.
-    #[error("{0} is not a JSON Web Key Set with a public key for one of auth.jwt.algorithms")]
+    #[error(
+        "{0} is not a JSON Web Key Set with a public key for one of auth.jwt.algorithms (RSA of \
+         2048 to 8192 bits, P-256, Ed25519)"
+    )]
     NotKeySet(String),
-}
-
-/// The keys before and after, by what they are known by: the `kid`, or a hash of a
-/// key that has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyChange {
-    /// Those that tokens could be signed with.
-    pub old: BTreeSet<String>,
-    /// Those that they can be signed with now.
-    pub new: BTreeSet<String>,
-}
-
-impl KeyChange {
-    /// Whether it is one.
-    pub fn is_any(&self) -> bool {
-        self.old != self.new
-    }
-
-    /// Those that are new.
-    pub fn added(&self) -> Vec<String> {
-        self.new.difference(&self.old).cloned().collect()
-    }
-
-    /// Those that are gone.
-    pub fn removed(&self) -> Vec<String> {
-        self.old.difference(&self.new).cloned().collect()
-    }
 }
 
 /// One key.
@@ -131,8 +121,8 @@ impl KeySet {
     }
 
     /// The keys of a set that are of use here. Others are skipped, as RFC 7517
-    /// section 5 wants it; secrets too, which have no place in such a set. `name` is
-    /// for the error.
+    /// section 5 wants it of unknown kinds and values out of range; secrets too, which
+    /// have no place in such a set. `name` is for the error.
     ///
     /// # Errors
     /// [`KeyError::NotKeySet`]
@@ -200,12 +190,35 @@ fn secret(path: &Path) -> Result<Key, KeyError> {
     if secret.len() < LEAST_SECRET {
         return Err(KeyError::ShortSecret { path: path.into(), length: secret.len() });
     }
+    if is_of_a_pair(&bytes) {
+        return Err(KeyError::NotSecret(path.into()));
+    }
     Ok(Key {
         id: id_of(secret),
         kid: None,
         algorithm: JwtAlgorithm::HS256,
         verifier: DecodingKey::from_secret(secret),
     })
+}
+
+/// Whether a file has a form that keys of pairs and certificates are kept in, whatever is
+/// in it: PEM, OpenSSH, DER, JSON Web Key or a set of them. Random bytes look like DER once
+/// in 16 million times.
+fn is_of_a_pair(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let is_der = match *bytes {
+        [0x30, 0x81, length, ref rest @ ..] => usize::from(length) == rest.len(),
+        [0x30, 0x82, high, low, ref rest @ ..] => {
+            usize::from(u16::from_be_bytes([high, low])) == rest.len()
+        }
+        [0x30, length @ ..=0x7f, ref rest @ ..] => usize::from(length) == rest.len(),
+        _ => false,
+    };
+    is_der
+        || text.contains("-----BEGIN ")
+        || ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| text.starts_with(kind))
+        || text.starts_with('{') && ["\"kty\"", "\"keys\""].iter().any(|key| text.contains(key))
 }
 
 fn public_key(path: &Path) -> Result<Key, KeyError> {
@@ -218,20 +231,21 @@ fn public_key(path: &Path) -> Result<Key, KeyError> {
     if !text.contains("PUBLIC KEY-----") {
         return Err(KeyError::NotPublicKey(path.into()));
     }
-    let on_p256 = |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(|k| k.len() == P256_POINT);
     let (algorithm, verifier) = if let Ok(key) = DecodingKey::from_ed_pem(&pem) {
         (JwtAlgorithm::EdDSA, key)
     } else if let Ok(key) = DecodingKey::from_rsa_pem(&pem) {
         (JwtAlgorithm::RS256, key)
-    } else if let Some(key) = DecodingKey::from_ec_pem(&pem).ok().filter(on_p256) {
+    } else if let Ok(key) = DecodingKey::from_ec_pem(&pem) {
         (JwtAlgorithm::ES256, key)
     } else {
         return Err(KeyError::NotPublicKey(path.into()));
     };
+    fitness::check(algorithm, &verifier)
+        .map_err(|unfit| KeyError::Unfit { path: path.into(), unfit })?;
     Ok(Key { id: id_of(text.trim().as_bytes()), kid: None, algorithm, verifier })
 }
 
-/// A key of a set, if it is for signatures and of a kind that is known.
+/// A key of a set, if it is for signatures, of a kind that is known, and sound.
 fn of_set(jwk: &Jwk) -> Option<Key> {
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => JwtAlgorithm::RS256,
@@ -251,7 +265,9 @@ fn of_set(jwk: &Jwk) -> Option<Key> {
     }
     let kid = jwk.common.key_id.clone();
     let id = kid.clone().or_else(|| jwk.thumbprint(ThumbprintHash::SHA256).ok())?;
-    Some(Key { id, kid, algorithm, verifier: DecodingKey::from_jwk(jwk).ok()? })
+    let verifier = DecodingKey::from_jwk(jwk).ok()?;
+    fitness::check(algorithm, &verifier).ok()?;
+    Some(Key { id, kid, algorithm, verifier })
 }
 
 /// What a key without a name is known by: tells keys apart and nothing about
@@ -263,7 +279,55 @@ fn id_of(key: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// RSA of 512 bits.
+    const RSA_512: &str = "\
+        -----BEGIN PUBLIC KEY-----\n\
+        MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBANY+j/52csNe057zzUG3j6avX/zNZiRA\n\
+        swCB+flC8kKPH7B/wHG/iw7qWkJJW6j4Vw6bsxOmaknv/0DaPiPO3bUCAwEAAQ==\n\
+        -----END PUBLIC KEY-----\n";
+
+    /// RSA of 1024 bits.
+    const RSA_1024: &str = "\
+        -----BEGIN PUBLIC KEY-----\n\
+        MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDLn4HL60oa2C/u3bl+8OwBCBbY\n\
+        snWz1U9Qj7p543zZQhGROaCjjVn52zneg0sYle9z7cKGi5w0q1FnecXhid3Kn3iL\n\
+        2M6ofph9n0lmmDR2zW8YbnQTcSK8B7xbnOsfFjPvOQjc3M50/3elw5ehUncSQB+X\n\
+        Xli90s9Q6MwEBBDgTQIDAQAB\n\
+        -----END PUBLIC KEY-----\n";
+
+    /// On secp256k1, whose points have as many bytes as those of P-256.
+    const SECP256K1: &str = "\
+        -----BEGIN PUBLIC KEY-----\n\
+        MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAE3/8wy6J8ArYpwpOTAxFiWeM0dP3CPIgt\n\
+        /vJpUFsdRZHNZj9FtApW+hoY/GIBxeOzsSSmcm0FXeYL0TPrCaXNEw==\n\
+        -----END PUBLIC KEY-----\n";
+
+    const OPENSSH: &str = "ssh-ed25519 \
+        AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA anna@example";
+
+    const JWK: &str = r#"{"kty": "OKP", "crv": "Ed25519", "x": "AAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+
+    #[test]
+    fn bytes_are_a_secret_unless_they_have_the_form_of_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let der = |head: &[u8], length| [head, &vec![7; length]].concat();
+        for (bytes, is_secret) in [
+            (der(&[0x30, 0x2a], 42), false),
+            (der(&[0x30, 0x2a], 43), true),
+            (der(&[0x30, 0x81, 0x9f], 0x9f), false),
+            (der(&[0x30, 0x82, 0x01, 0x22], 0x122), false),
+            (der(&[0x30, 0x82, 0x01, 0x22], 0x121), true),
+            (der(&[0x31, 0x2a], 42), true),
+        ] {
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(secret(&path).is_ok(), is_secret, "{:02x?}, {}", &bytes[..4], bytes.len());
+        }
+    }
 
     fn pem(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
@@ -284,7 +348,7 @@ mod tests {
     #[test]
     fn a_file_tells_what_its_key_is_for() {
         let (ed, ed_private) = pem(&rcgen::PKCS_ED25519);
-        let (ec, _) = pem(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let (ec, ec_private) = pem(&rcgen::PKCS_ECDSA_P256_SHA256);
         let (rsa, _) = pem(&rcgen::PKCS_RSA_SHA256);
         let (other_curve, _) = pem(&rcgen::PKCS_ECDSA_P384_SHA384);
         assert_eq!(load("k", &ed, false), Ok(JwtAlgorithm::EdDSA));
@@ -294,8 +358,17 @@ mod tests {
         let cases = [
             (&ed_private, false, "-pubout"),
             (&other_curve, false, "P-256"),
+            (&SECP256K1.to_owned(), false, "P-256"),
+            (&RSA_512.to_owned(), false, "2048 to 8192 bits"),
+            (&RSA_1024.to_owned(), false, "2048 to 8192 bits"),
             (&"nonsense".to_owned(), false, "not a PEM file"),
             (&format!("{}\r\n", "s".repeat(31)), true, "31 bytes"),
+            (&ed, true, "auth.jwt.public_key_files"),
+            (&format!("\u{feff}\n{rsa}"), true, "auth.jwt.public_key_files"),
+            (&ec_private, true, "auth.jwt.public_key_files"),
+            (&OPENSSH.to_owned(), true, "auth.jwt.public_key_files"),
+            (&format!("{{\"keys\": [{JWK}]}}"), true, "auth.jwt.public_key_files"),
+            (&JWK.to_owned(), true, "auth.jwt.public_key_files"),
         ];
         for (content, is_secret, part) in cases {
             let error = load("some.key", content, is_secret).unwrap_err();
@@ -316,9 +389,50 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_set_with_which_no_signature_can_be_good_is_as_if_it_were_not_there() {
+        let good = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        // An odd number of so many bytes, the first of which is 0xc3.
+        let modulus = |bytes: usize| "w".repeat((bytes * 4).div_ceil(3));
+        let rsa = |n: &str, e: &str| json!({"kty": "RSA", "kid": "bad", "n": n, "e": e});
+        let ec =
+            |x: &str, y: &str| json!({"kty": "EC", "crv": "P-256", "kid": "bad", "x": x, "y": y});
+        let named = |kid, x: &str| json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x});
+        let ed = |x| named("bad", x);
+        let long = modulus(256);
+        let bad = [
+            rsa("", ""),
+            rsa(&modulus(64), "AQAB"),
+            rsa(&modulus(128), "AQAB"),
+            rsa(&modulus(1025), "AQAB"),
+            rsa(&long, ""),
+            rsa(&long, "AQ"),
+            rsa(&long, "Ag"),
+            // Not as RFC 7518 section 2 wants numbers, and so refused with each signature.
+            rsa(&format!("AAAA{long}"), "AQAB"),
+            ec("", ""),
+            ec("AA", "AA"),
+            ec(good, good),
+            ed(""),
+            ed("AA"),
+            ed(&good.repeat(4)),
+        ];
+        let all = JwtSection::default().algorithms;
+        for key in bad {
+            let alone = json!({ "keys": [key] }).to_string();
+            let error = KeySet::from_jwks(alone.as_bytes(), "the.set", &all).unwrap_err();
+            assert!(error.to_string().contains("the.set"), "{key}: {error}");
+            let both = json!({ "keys": [key, named("good", good)] });
+            let keys = KeySet::from_jwks(both.to_string().as_bytes(), "set", &all).unwrap();
+            assert_eq!(keys.ids().into_iter().collect::<Vec<_>>(), ["good"], "{key}");
+        }
+        let sound = json!({ "keys": [rsa(&long, "AQAB")] }).to_string();
+        assert!(KeySet::from_jwks(sound.as_bytes(), "set", &all).is_ok());
+    }
+
+    #[test]
     fn only_keys_for_signatures_are_taken_from_a_set() {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-        let set = serde_json::json!({"keys": [
+        let set = json!({"keys": [
             {"kty": "OKP", "crv": "Ed25519", "kid": "good", "x": x},
             {"kty": "OKP", "crv": "Ed25519", "kid": "enc", "use": "enc", "x": x},
             {"kty": "OKP", "crv": "Ed25519", "kid": "alg", "alg": "RS256", "x": x},

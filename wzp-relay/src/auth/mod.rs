@@ -1,12 +1,13 @@
 //! Who may join a room: the token in Hello, and what decides about it.
 //!
 //! The decision is made on the control plane and never on a shard: a shard hands
-//! out an [`AuthRequest`], goes on forwarding, and reads the answer in its mail.
+//! out an [`AuthRequest`](wzp_sfu::access::AuthRequest), goes on forwarding, and reads the answer in its mail.
 //!
 //! * [`queue`]: from the shards to the control plane, bounded
 //! * [`authenticator`]: takes requests, answers them, can be reloaded
-//! * `jwt`, `claims`, `keys`, `jwks`: the relay decides by signature and claims
+//! * `jwt`, `claims`, `keys`, `fitness`, `jwks`: the relay decides by signature and claims
 //! * `webhook`, `breaker`, `cache`, `turns`: a service of the operator decides
+//! * `http`, `bounded`: other servers are asked, and cost nobody more than they may
 //! * `source`, `shares`: no participant costs the others theirs
 //! * `time`: what others say about time, bounded
 //! * [`stats`]: what is counted
@@ -23,9 +24,11 @@
 )]
 
 pub mod authenticator;
+mod bounded;
 pub mod breaker;
 mod cache;
 mod claims;
+mod fitness;
 mod http;
 mod jwks;
 mod jwt;
@@ -40,158 +43,14 @@ mod webhook;
 
 pub use claims::Claims;
 pub use keys::KeySet;
-pub use time::{HORIZON, Now};
 pub use webhook::{Decision, Fault, interpret};
-
-use std::fmt;
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use wzp_proto::close::CloseCode;
-
-use crate::metrics::reason::AuthFailReason;
-use crate::room::{SessionId, ShardIndex};
-
-/// A participant that waits for a decision.
-#[derive(Clone, Debug)]
-pub struct AuthRequest {
-    /// Where it sits.
-    pub shard: ShardIndex,
-    /// Who waits.
-    pub session: SessionId,
-    /// Its address.
-    pub ip: IpAddr,
-    /// The room it wants to join.
-    pub room: String,
-    /// How others should call it.
-    pub name: String,
-    /// What it shows.
-    pub token: Token,
-    /// Whether that is over.
-    pub decided: Decided,
-}
-
-impl AuthRequest {
-    /// The answer; `None` if the shard could not wait for it and has decided by
-    /// itself.
-    pub fn answer(self, result: Result<Grant, Refusal>) -> Option<Answer> {
-        let Self { session, ip, room, decided, .. } = self;
-        decided.claim().then_some(Answer { session, ip, room, result })
-    }
-}
-
-/// Whether somebody has decided about an [`AuthRequest`]. Whoever is asked and the
-/// shard that can wait no longer may both be about to: what the first one says
-/// counts, is counted and goes to the audit log.
-#[derive(Clone, Debug, Default)]
-pub struct Decided(Arc<AtomicBool>);
-
-impl Decided {
-    /// Whether it is the caller who decides. True once.
-    pub(crate) fn claim(&self) -> bool {
-        !self.0.swap(true, Ordering::Relaxed)
-    }
-}
-
-/// The answer to an [`AuthRequest`].
-#[derive(Debug)]
-pub struct Answer {
-    /// Who waits, or went away meanwhile.
-    pub session: SessionId,
-    /// Its address.
-    pub ip: IpAddr,
-    /// The room it wants to join.
-    pub room: String,
-    /// What it may do, or why not even join.
-    pub result: Result<Grant, Refusal>,
-}
-
-/// A token. It opens rooms to whoever has it, so it is never shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// From Hello.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The token itself, to check it and for nothing else.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({} bytes)", self.0.len())
-    }
-}
-
-/// What a participant may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Its media is forwarded.
-    pub publish: bool,
-    /// The others' media is forwarded to it.
-    pub listen: bool,
-    /// When its session ends.
-    pub expires: Option<Instant>,
-    /// Who it is to whoever made the token.
-    pub user: Option<Arc<str>>,
-}
-
-impl Grant {
-    /// What everybody may where no token is asked for.
-    pub const EVERYTHING: Self = Self { publish: true, listen: true, expires: None, user: None };
-}
-
-/// Why a participant is not let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// For the metrics and the log.
-    pub reason: AuthFailReason,
-    /// A sentence for whoever wrote the client. Never a part of a secret.
-    pub text: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(reason: AuthFailReason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
-    }
-
-    /// The code that the session is closed with.
-    pub fn code(&self) -> CloseCode {
-        self.reason.into()
-    }
-}
-
-/// How long a shard waits for a decision, if it has to ask at all. Shared by
-/// all shards, who look at each Hello, and the authenticator, who sets it.
-#[derive(Debug, Default)]
-pub struct Patience(AtomicU64);
-
-impl Patience {
-    /// `None`: everybody is let in without a question.
-    pub fn set(&self, patience: Option<Duration>) {
-        let millis = patience.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        self.0.store(millis, Ordering::Relaxed);
-    }
-
-    /// As last set.
-    pub fn get(&self) -> Option<Duration> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(Duration::from_millis(millis)),
-        }
-    }
-}
 
 /// Anna wants to join the lobby.
 #[cfg(test)]
-fn request(token: &str) -> AuthRequest {
+fn request(token: &str) -> wzp_sfu::access::AuthRequest {
+    use wzp_sfu::access::{AuthRequest, Decided, Token};
+    use wzp_sfu::ids::SessionId;
+
     AuthRequest {
         shard: 0,
         session: SessionId(1),

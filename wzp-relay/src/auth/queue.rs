@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use super::shares::Shares;
 use super::source::Source;
-use super::stats::AuthStats;
-use super::{AuthRequest, Refusal};
-use crate::metrics::reason::AuthFailReason;
-use crate::shard::mail::Mail;
+use wzp_sfu::access::{AuthRequest, Refusal};
+use wzp_sfu::count::decisions::Decisions;
+use wzp_sfu::count::reason::AuthFailReason;
+use wzp_sfu::mail::Mail;
 
 /// Requests that may be undecided at a time: about as many as there may be handshakes
 /// by default. With the longest tokens 16 MiB.
@@ -22,7 +22,7 @@ const MOST: usize = 2048;
 pub struct AuthQueue {
     requests: mpsc::Sender<Waiting>,
     places: Places,
-    stats: Arc<AuthStats>,
+    decisions: Arc<Decisions>,
 }
 
 /// A request that waits for its decision, and the place that it takes until then.
@@ -42,11 +42,11 @@ pub(super) struct Place {
     source: Source,
 }
 
-/// A queue that counts in `stats` what it refuses, and its reading end.
-pub fn queue(stats: Arc<AuthStats>) -> (AuthQueue, mpsc::Receiver<Waiting>) {
+/// A queue that counts in `decisions` what it refuses, and its reading end.
+pub fn queue(decisions: Arc<Decisions>) -> (AuthQueue, mpsc::Receiver<Waiting>) {
     let (requests, receiver) = mpsc::channel(MOST);
     let places = Places(Arc::new(Mutex::new(Shares::new(MOST))));
-    (AuthQueue { requests, places, stats }, receiver)
+    (AuthQueue { requests, places, decisions }, receiver)
 }
 
 impl AuthQueue {
@@ -66,7 +66,7 @@ impl AuthQueue {
         );
         let reason = refusal.reason;
         let answer = request.answer(Err(refusal))?;
-        self.stats.count_refusal(reason);
+        self.decisions.count_refusal(reason);
         Some(Mail::Authenticated(Box::new(answer)))
     }
 }
@@ -90,9 +90,9 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Decided, Token};
     use super::*;
-    use crate::room::SessionId;
+    use wzp_sfu::access::{Decided, Token};
+    use wzp_sfu::ids::SessionId;
 
     fn request(number: u64, address: u8) -> AuthRequest {
         AuthRequest {
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_at_once_and_counted_and_others_find_a_place() {
-        let stats = Arc::new(AuthStats::default());
-        let (queue, mut receiver) = queue(stats.clone());
+        let decisions = Arc::new(Decisions::default());
+        let (queue, mut receiver) = queue(decisions.clone());
         let office = 410;
         let refused = (0..office + 2).filter_map(|number| queue.ask(request(number, 1))).count();
-        assert_eq!((refused, stats.failures(AuthFailReason::Busy)), (2, 2));
+        assert_eq!((refused, decisions.failures(AuthFailReason::Busy)), (2, 2));
         assert!(queue.ask(request(0, 2)).is_none(), "another address has room");
 
         // It is free again when it is decided, not when it is read.

@@ -26,14 +26,29 @@ impl Shares {
         Self { free: places, held: HashMap::new() }
     }
 
+    /// Whether the source may have one more.
+    pub(super) fn has_one_for(&self, source: Source) -> bool {
+        self.held_by(source).saturating_mul(FREE_FOR_ONE) < self.free
+    }
+
+    /// How many the source holds.
+    pub(super) fn held_by(&self, source: Source) -> usize {
+        self.held.get(&source).copied().unwrap_or_default()
+    }
+
+    /// Whether nobody holds any.
+    pub(super) fn are_all_free(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Gives the source a place, if it may have one.
     pub(super) fn take(&mut self, source: Source) -> bool {
-        let held = self.held.get(&source).copied().unwrap_or_default();
-        if held.saturating_mul(FREE_FOR_ONE) >= self.free {
+        if !self.has_one_for(source) {
             return false;
         }
+        let held = self.held_by(source).saturating_add(1);
         self.free = self.free.saturating_sub(1);
-        self.held.insert(source, held.saturating_add(1));
+        self.held.insert(source, held);
         true
     }
 

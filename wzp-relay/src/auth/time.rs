@@ -1,18 +1,10 @@
-//! Times that somebody else says: tokens, the service that decides, the server of a
-//! key set. They are bounded here, where they enter, so that no clock is ever asked
-//! for a time that it cannot tell.
+//! Numbers of seconds that somebody else says: tokens, the service that decides, the server
+//! of a key set. They are bounded here, where they enter.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Deserialize;
-
-/// Nothing lasts longer than ten years: whatever is said to end later, ends then.
-/// Every clock of this program can tell that, in any unit that it uses.
-pub const HORIZON: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// The end of the year 9999, in seconds since 1970: the last that RFC 3339 can
-/// write. What is said to be later is taken for it.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
+use wzp_sfu::access::LAST;
 
 /// A number of seconds, not below zero: NumericDate of RFC 7519 section 2, or a
 /// time from now. At most [`LAST`].
@@ -36,32 +28,6 @@ impl Seconds {
     /// The same; never more than [`LAST`].
     pub(super) const fn duration(self) -> Duration {
         self.0
-    }
-}
-
-/// When `time` from `now` is over; after [`HORIZON`] at the latest.
-pub(super) fn after(now: Instant, time: Duration) -> Instant {
-    // No clock is within ten years of its end.
-    now.checked_add(time.min(HORIZON)).unwrap_or(now)
-}
-
-/// One instant on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For what lasts.
-    pub steady: Instant,
-    /// For what others say.
-    pub wall: SystemTime,
-}
-
-impl Now {
-    pub(super) fn read() -> Self {
-        Self { steady: Instant::now(), wall: SystemTime::now() }
-    }
-
-    /// Since 1970.
-    pub(super) fn since_1970(self) -> Duration {
-        self.wall.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
     }
 }
 
@@ -104,18 +70,5 @@ mod tests {
             assert!(Seconds::try_from(odd).is_err(), "{odd}");
         }
         assert_eq!(Seconds::try_from(f64::INFINITY), Ok(Seconds(LAST)));
-    }
-
-    #[test]
-    fn every_time_from_now_is_one_that_clocks_tell() {
-        let now = Instant::now();
-        for (time, expected) in [
-            (Duration::ZERO, Duration::ZERO),
-            (HORIZON - Duration::from_nanos(1), HORIZON - Duration::from_nanos(1)),
-            (LAST, HORIZON),
-            (Duration::MAX, HORIZON),
-        ] {
-            assert_eq!(after(now, time) - now, expected);
-        }
     }
 }

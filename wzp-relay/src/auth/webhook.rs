@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tracing::{info, warn};
 use wzp_telemetry::limited;
+use wzp_telemetry::log::target;
 use wzp_transport::trust::TrustError;
 
 use super::breaker::{Admission, Breaker, BreakerState, Outcome};
@@ -22,11 +23,12 @@ use super::cache::Cache;
 use super::http::{HttpClient, HttpError};
 use super::source::Source;
 use super::stats::AuthStats;
-use super::time::{Seconds, after};
-use super::turns::Turns;
-use super::{AuthRequest, Grant, Refusal};
+use super::time::Seconds;
+use super::turns::{Turn, Turns};
 use crate::config::{Url, WebhookSection};
-use crate::metrics::reason::AuthFailReason;
+use wzp_sfu::access::after;
+use wzp_sfu::access::{AuthRequest, Expiry, Grant, Refusal};
+use wzp_sfu::count::reason::AuthFailReason;
 
 /// Longest answer, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -87,15 +89,24 @@ impl Webhook {
         stats: Arc<AuthStats>,
     ) -> Result<Self, TrustError> {
         Ok(Self {
-            client: HttpClient::new(url.uri())?,
+            client: Self::client(&url)?,
             url,
             turns: Arc::new(Turns::new(rules.max_concurrent)),
             cache: Mutex::new(Cache::new(rules.cache_time, rules.refusal_cache_time)),
-            breaker: Mutex::new(Breaker::new(rules.breaker_failures, rules.breaker_pause)),
+            breaker: Mutex::new(Breaker::new(
+                rules.breaker_failures,
+                rules.breaker_pause,
+                rules.max_concurrent,
+            )),
             changed: Notify::new(),
             rules,
             stats,
         })
+    }
+
+    /// Who asks there.
+    pub(super) fn client(url: &Url) -> Result<HttpClient, TrustError> {
+        HttpClient::new(url.uri(), MAX_BYTES)
     }
 
     pub(super) async fn decide(&self, request: &AuthRequest) -> Decision {
@@ -107,15 +118,7 @@ impl Webhook {
             return decision;
         }
         let source = Source::of(*ip);
-        if lock(&self.breaker).pauses(source, Instant::now()) {
-            return Err(paused());
-        }
-        let deadline = self.deadline();
-        let Some(turn) = self.turns.take(source, deadline).await else {
-            let text = "too many wait for this relay's auth service; try again in some seconds";
-            return Err(Refusal::new(AuthFailReason::Busy, text));
-        };
-        self.admission(source, deadline).await?;
+        let turn = self.turn(source).await?;
         let outcome = self.ask(question).await;
         turn.ends(outcome.is_ok());
         self.note(source, &outcome);
@@ -129,22 +132,35 @@ impl Webhook {
         after(Instant::now(), self.rules.timeout).into()
     }
 
-    /// Waits until the breaker lets a request through.
-    async fn admission(
-        &self,
-        source: Source,
-        deadline: tokio::time::Instant,
-    ) -> Result<(), Refusal> {
+    /// A turn to ask, which the breaker has agreed to. Who waits for the breaker has no
+    /// turn meanwhile, and who waits for a turn none of the breaker's places.
+    async fn turn(&self, source: Source) -> Result<Turn, Refusal> {
+        let deadline = self.deadline();
+        loop {
+            self.leave(source, deadline).await?;
+            let Some(turn) = self.turns.take(source, deadline).await else {
+                let text = "too many wait for this relay's auth service; try again in some seconds";
+                return Err(Refusal::new(AuthFailReason::Busy, text));
+            };
+            let mut breaker = lock(&self.breaker);
+            let admission = breaker.admit(source, Instant::now());
+            self.stats.set_breaker(breaker.state());
+            match admission {
+                Admission::Go => return Ok(turn),
+                Admission::Paused => return Err(paused()),
+                // Others were sooner, or it has opened since.
+                Admission::Wait => {}
+            }
+        }
+    }
+
+    /// Waits until the breaker would let a request through.
+    async fn leave(&self, source: Source, deadline: tokio::time::Instant) -> Result<(), Refusal> {
         loop {
             // From here on no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let admission = {
-                let mut breaker = lock(&self.breaker);
-                let admission = breaker.admit(source, Instant::now());
-                self.stats.set_breaker(breaker.state());
-                admission
-            };
+            let admission = lock(&self.breaker).look(source, Instant::now());
             match admission {
                 Admission::Go => return Ok(()),
                 Admission::Paused => return Err(paused()),
@@ -155,19 +171,39 @@ impl Webhook {
         }
     }
 
+    /// Asks as for a participant whose token is none.
+    pub(super) async fn probe(&self) -> Result<Decision, Fault> {
+        const NOBODY: &str = "wzp-relay doctor";
+        let ip = std::net::Ipv4Addr::UNSPECIFIED.into();
+        let question = Question { token: NOBODY, room: NOBODY, name: NOBODY, ip };
+        let question = serde_json::to_vec(&question);
+        let question = question.map_err(|_| Fault::Odd("there is no such question".into()))?;
+        let response = self.post(question).await?;
+        match response.status() {
+            // A participant is refused by these, too; who looks should know.
+            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                Err(Fault::Odd(format!("it answered {status} to a POST")))
+            }
+            _ => interpret(&response, Instant::now()),
+        }
+    }
+
     /// The service's answer, or why there is none.
     async fn ask(&self, question: Vec<u8>) -> Result<Decision, Fault> {
+        interpret(&self.post(question).await?, Instant::now())
+    }
+
+    async fn post(&self, question: Vec<u8>) -> Result<Response<Bytes>, Fault> {
         let request = Request::post(self.url.uri().clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .body(Full::from(question))
             .map_err(|_| Fault::Odd("no request can be made for its URL".to_owned()))?;
-        let response = self.client.send(request, MAX_BYTES, self.deadline()).await;
-        let response = response.map_err(|error| match error {
-            HttpError::TooLong(_) => Fault::Odd(error.to_string()),
+        let response = self.client.send(request, self.deadline()).await;
+        response.map_err(|error| match error {
+            HttpError::TooLong(_) | HttpError::Flood(_) => Fault::Odd(error.to_string()),
             _ => Fault::Down(error.to_string()),
-        })?;
-        interpret(&response, Instant::now())
+        })
     }
 
     /// Tells the breaker how a request went, and the operator if that changes
@@ -187,15 +223,15 @@ impl Webhook {
         self.changed.notify_waiters();
         match result {
             Err(Fault::Down(reason)) if opened => {
-                warn!(url = %self.url, reason, pause = ?self.rules.breaker_pause,
+                warn!(target: target::AUTH, url = %self.url, reason, pause = ?self.rules.breaker_pause,
                       "the auth service does not answer; nobody new is let in until it does");
             }
             Err(Fault::Down(reason) | Fault::Odd(reason)) => {
-                limited!(WARN, per_minute(6), url = %self.url, reason,
+                limited!(AUTH, WARN, per_minute(6), url = %self.url, reason,
                          "the auth service did not answer for a participant");
             }
             Ok(_) if before != BreakerState::Closed => {
-                info!(url = %self.url, "the auth service answers again");
+                info!(target: target::AUTH, url = %self.url, "the auth service answers again");
             }
             Ok(_) => {}
         }
@@ -216,7 +252,7 @@ pub fn interpret(response: &Response<Bytes>, now: Instant) -> Result<Decision, F
         }
         status if status.is_client_error() => {
             if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                limited!(INFO, per_minute(6), %status,
+                limited!(AUTH, INFO, per_minute(6), %status,
                          "the auth service refused a participant; if it refuses all, \
                           look at auth.webhook.url");
             }
@@ -239,7 +275,7 @@ pub fn interpret(response: &Response<Bytes>, now: Instant) -> Result<Decision, F
     Ok(Ok(Grant {
         publish: answer.publish.unwrap_or(true),
         listen: answer.listen.unwrap_or(true),
-        expires: answer.expires_in.map(|time| after(now, time.duration())),
+        expires: answer.expires_in.map(|time| Expiry::After(after(now, time.duration()))),
         user: None,
     }))
 }
@@ -274,7 +310,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::time::HORIZON;
+    use wzp_sfu::access::HORIZON;
 
     const DOWN: Result<Decision, bool> = Err(false);
     const ODD: Result<Decision, bool> = Err(true);
@@ -291,7 +327,7 @@ mod tests {
             let body = format!(r#"{{"allow":true,"expires_in":{time}}}"#);
             let response = Response::new(Bytes::from(body));
             let grant = interpret(&response, now).unwrap().unwrap();
-            assert_eq!(grant.expires.map(|at| at - now), Some(expected), "{time}");
+            assert_eq!(grant.expires, Some(Expiry::After(now + expected)), "{time}");
         }
     }
 
@@ -323,7 +359,7 @@ mod tests {
                 r#"{"allow":true,"publish":false,"expires_in":1.5,"more":7}"#,
                 Ok(Ok(Grant {
                     publish: false,
-                    expires: Some(now + Duration::from_millis(1500)),
+                    expires: Some(Expiry::After(now + Duration::from_millis(1500))),
                     ..all.clone()
                 })),
             ),

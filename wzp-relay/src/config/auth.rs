@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::Uri;
 use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use wzp_telemetry::settings::duration;
 
 use super::problem::Complaint;
 use super::range::Range;
+use super::url::Url;
 
 /// `[auth]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub enum JwtAlgorithm {
     HS256,
     /// ECDSA on P-256.
     ES256,
-    /// RSA, 2048 bits and more.
+    /// RSA, 2048 to 8192 bits.
     RS256,
     /// Ed25519.
     EdDSA,
@@ -239,17 +239,8 @@ impl WebhookSection {
 }
 
 fn check_url(key: &'static str, text: &str) -> Option<Complaint> {
-    let uri = text.parse::<Uri>().ok();
-    let scheme = uri.as_ref().filter(|uri| uri.host().is_some()).and_then(Uri::scheme_str);
-    let credentials =
-        uri.as_ref().and_then(Uri::authority).is_some_and(|a| a.as_str().contains('@'));
-    let text = match scheme {
-        Some(_) if credentials => "a name and a password in it would not be sent",
-        Some("http" | "https") => return None,
-        // Not shown: it may have a password in it.
-        _ => "expected http://HOST[:PORT]/PATH, or the same with https",
-    };
-    Some(Complaint::new([key], text))
+    let error = text.parse::<Url>().err()?;
+    Some(Complaint::new([key], error.to_string()))
 }
 
 #[cfg(test)]
@@ -280,6 +271,8 @@ mod tests {
             ("[auth]\nmode = 'jwt'\njwt.jwks_url = 'ftp://keys'", Err("auth.jwt.jwks_url")),
             ("[auth]\nmode = 'jwt'\njwt.jwks_url = 'https://a:b@keys'", Err("not be sent")),
             ("[auth]\nmode = 'jwt'\njwt.jwks_url = '/keys'", Err("auth.jwt.jwks_url")),
+            ("[auth]\nmode = 'jwt'\njwt.jwks_url = 'https://keys:65536'", Err("1 to 65535")),
+            ("[auth]\nmode = 'webhook'\nwebhook.url = 'http://a:99999/'", Err("1 to 65535")),
             ("[auth]\njwt.leeway = '2days'", Err("leeway")),
             ("auth.mode = 'webhook'", Err("--auth-url")),
             ("[auth]\nmode = 'webhook'\nwebhook.url = 'http://[::1]:8000/auth'", Ok(())),

@@ -19,7 +19,7 @@ use Applies::{Live, Restart};
 
 /// A key, or all of a section that are not named themselves. The tests see to it
 /// that none is forgotten.
-const APPLIES: [(&str, Applies); 18] = [
+const APPLIES: [(&str, Applies); 19] = [
     ("relay", Restart),
     ("relay.cert", Live),
     ("relay.key", Live),
@@ -27,6 +27,7 @@ const APPLIES: [(&str, Applies); 18] = [
     ("metrics", Restart),
     ("metrics.max_room_series", Live),
     ("metrics.max_session_series", Live),
+    ("metrics.keep_ended", Live),
     ("health", Restart),
     ("logging", Live),
     ("tracing", Restart),

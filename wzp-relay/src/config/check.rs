@@ -2,14 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use wzp_untrusted::text;
+
+use super::limits;
 use super::problem::Complaint;
-use super::{Config, EbpfMode, range, values};
+use super::url::{Url, UrlError};
+use super::{Config, EbpfMode, bounds, values};
 
 impl Config {
     /// All that is wrong, as far as it can be told without asking the system.
-    pub(super) fn check(&self) -> Vec<Complaint> {
-        let mut found: Vec<_> = range::check(&values::flat(self)).collect();
-        found.extend(self.limits.check());
+    pub(crate) fn check(&self) -> Vec<Complaint> {
+        let mut found: Vec<_> = bounds::check(&values::flat(self)).collect();
+        found.extend(limits::check(&self.limits));
         found.extend(self.auth.check());
         found.extend(self.check_relay());
         found.extend(self.check_listeners());
@@ -20,20 +24,24 @@ impl Config {
     fn check_tracing(&self) -> Option<Complaint> {
         let endpoint = &self.tracing.endpoint;
         let scheme = endpoint.split_once("://").map_or("http", |(scheme, _)| scheme);
-        if self.tracing.enabled && !scheme.eq_ignore_ascii_case("http") {
-            let text = "traces are sent without TLS only: write http:// or host and port, for \
-                        example of a collector on this machine, which can send them on with TLS";
+        let is_known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        if self.tracing.enabled && !is_known {
+            let text = "traces are sent by http:// or, with TLS, https://; without either, write \
+                        host and port";
             return Some(Complaint::new(["tracing.endpoint"], text));
         }
         let after_scheme = endpoint.split_once("://").map_or(&**endpoint, |(_, rest)| rest);
         let authority = after_scheme.split(['/', '?', '#']).next();
         let is_user = authority.is_some_and(|authority| authority.contains('@'));
-        (is_user || endpoint.contains(['?', '#'])).then(|| {
+        if is_user || endpoint.contains(['?', '#']) {
             // Not shown: it has a secret in it.
             let text =
                 "a name, a password and a query in it would not be sent; write host and port";
-            Complaint::new(["tracing.endpoint"], text)
-        })
+            return Some(Complaint::new(["tracing.endpoint"], text));
+        }
+        let error = format!("http://{after_scheme}").parse::<Url>().err();
+        let error = error.filter(|error| *error == UrlError::Port)?;
+        Some(Complaint::new(["tracing.endpoint"], error.to_string()))
     }
 
     fn check_relay(&self) -> impl Iterator<Item = Complaint> {
@@ -69,10 +77,6 @@ impl Config {
         let both = metrics.enabled && health.enabled;
         let fight = both && overlap(metrics.listen_addr, health.listen_addr);
         let taken = ["/health", "/ready"].contains(&&*metrics.path);
-        let relative = |key, path: &str| {
-            (!path.starts_with('/'))
-                .then(|| Complaint::new([key], format!("{path:?} does not begin with a slash")))
-        };
         [
             fight.then(|| {
                 Complaint::new(
@@ -96,20 +100,48 @@ impl Config {
                     "/ready is where readiness is told; choose another path",
                 )
             }),
-            relative("metrics.path", &metrics.path),
-            relative("health.path", &health.path),
+            unreachable("metrics.path", &metrics.path),
+            unreachable("health.path", &health.path),
         ]
         .into_iter()
         .flatten()
     }
 }
 
+/// Why nobody could ask for a path (RFC 3986 section 3.3).
+fn unreachable(key: &'static str, path: &str) -> Option<Complaint> {
+    let is_sent = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@%".contains(c);
+    let is_code = |after: &str| {
+        after.get(..2).is_some_and(|code| code.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let path_shown = text::line(path);
+    let text = if !path.starts_with('/') {
+        format!("\"{path_shown}\" does not begin with a slash")
+    } else if let Some(c) = path.chars().find(|c| !is_sent(*c)) {
+        let c = c.to_string();
+        format!(
+            "no request has the path \"{path_shown}\": a client does not send \"{}\" as it \
+             stands; write letters, digits, - and _",
+            text::line(&c)
+        )
+    } else if !path.split('%').skip(1).all(is_code) {
+        format!("in \"{path_shown}\", two hexadecimal digits have to follow each %")
+    } else if path.split('/').any(|part| [".", ".."].contains(&part)) {
+        format!("no request has the path \"{path_shown}\": clients leave out . and ..")
+    } else {
+        return None;
+    };
+    Some(Complaint::new([key], text))
+}
+
 /// Whether the system gives only one of them. Port 0 is another one each time.
-pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(crate) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |all: IpAddr, ip: IpAddr| {
         all == ip || (all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4()))
     };
+    // [::ffff:10.0.0.1] is 10.0.0.1.
+    let ips = [one.ip().to_canonical(), other.ip().to_canonical()];
     one.port() != 0
         && one.port() == other.port()
-        && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
+        && (takes(ips[0], ips[1]) || takes(ips[1], ips[0]))
 }

@@ -4,13 +4,13 @@
 use std::fmt::{self, Write};
 
 use super::change::{Applies, applies};
-use super::cli::flags;
+use super::flags::flags;
 use super::key::{Key, Section, shown};
 use super::load::Loaded;
 use super::values;
 
 /// A Markdown table of every section.
-pub(super) fn reference(sections: &[Section]) -> Result<String, fmt::Error> {
+pub(crate) fn reference(sections: &[Section]) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let flags = flags();
     for section in sections {
@@ -51,7 +51,7 @@ fn explained(key: &Key, between: &str) -> String {
 
 /// A file in which every key is, commented out: `#key = value` with its default,
 /// `#   key = value` with an example where there is none.
-pub(super) fn example(sections: &[Section]) -> Result<String, fmt::Error> {
+pub(crate) fn example(sections: &[Section]) -> Result<String, fmt::Error> {
     let mut out = String::from(
         "# Configuration of the WZP relay. Every key is here with its default; remove the #\n\
          # before a key to change it. `wzp-relay config check --config FILE` tells whether\n\
@@ -91,7 +91,7 @@ fn comment(out: &mut String, text: &str) -> fmt::Result {
 }
 
 /// What is in force, as a file; with the origin of each value if it is wanted.
-pub(super) fn effective(
+pub(crate) fn effective(
     loaded: &Loaded,
     sections: &[Section],
     origins: bool,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use strsim::normalized_damerau_levenshtein;
 use toml::Value;
 
-use super::cli::{self, Flag};
+use super::flags::{self, Flag};
 use super::key::{Key, Section};
 use super::problem::{Origin, Problem};
 use super::setting::{LIKENESS, Setting, keys};
@@ -44,7 +44,7 @@ pub(super) fn read(
     variables: impl Iterator<Item = (OsString, OsString)>,
     sections: &[Section],
 ) -> Environment {
-    let flags = cli::flags();
+    let flags = flags::flags();
     let mut found = Environment::default();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WZP_")) else { continue };

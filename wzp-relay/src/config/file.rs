@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
             path: path.into(),
             line: line_at(&line_ends(&text), start),
             column: column.saturating_add(1),
-            reason: error.message().to_owned(),
+            reason: reason(error.message()),
         }
     };
     // One has the values, the other the places.
@@ -35,6 +35,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     let file = File { path, line_ends: line_ends(&text) };
     file.take_apart(values, places.get_ref(), "", &mut settings);
     Ok(settings)
+}
+
+/// The parser's sentence, which has its own names for numbers that do not fit.
+fn reason(message: &str) -> String {
+    if message.contains("any valid TOML value") {
+        return format!("this number is too large; the most that TOML has is {}", i64::MAX);
+    }
+    message.to_owned()
 }
 
 struct File<'a> {

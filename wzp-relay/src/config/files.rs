@@ -3,18 +3,15 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use wzp_telemetry::http::WebConfig;
-use wzp_telemetry::{audit, log};
-use wzp_transport::identity::IDENTITY_FILE;
+use wzp_telemetry::{audit, links, log};
+use wzp_transport::identity::{IDENTITY_FILE, NEW_IDENTITY_FILE};
 
 use super::problem::Complaint;
 use super::{AuthMode, Config};
-use crate::admin::serve::AUDIT_FILE;
-
-/// Links that lead to a file that is not there are followed so often.
-const MOST_LINKS: usize = 40;
+use crate::paths::AUDIT_FILE;
 
 /// What becomes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +50,7 @@ enum Identity {
 
 impl Use {
     fn new(key: &'static str, purpose: Purpose, path: &Path) -> Self {
-        let at = without_links(path, MOST_LINKS);
+        let at = links::resolve(path);
         let file = match fs::metadata(path) {
             Ok(found) => Identity::Inode(found.dev(), found.ino()),
             Err(_) => Identity::At(at.clone()),
@@ -73,7 +70,7 @@ impl Use {
 }
 
 /// What is wrong with the files of these settings, which `file` is that of.
-pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Complaint> {
+pub(crate) fn check(config: &Config, file: Option<&Path>) -> Vec<Complaint> {
     let mut found: Vec<_> = paths(config).filter_map(|(key, path)| nameless(key, path)).collect();
     found.extend(streams(config));
     if found.is_empty() {
@@ -94,12 +91,13 @@ pub(super) fn check(config: &Config, file: Option<&Path>) -> Vec<Complaint> {
 
 /// All keys that are paths, but `relay.state_dir`.
 fn paths(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
-    let Config { relay, metrics, logging, audit, auth, .. } = config;
+    let Config { relay, metrics, logging, tracing, audit, auth, .. } = config;
     let single = [
         ("relay.cert", &relay.cert),
         ("relay.key", &relay.key),
         ("metrics.web_config", &metrics.web_config),
         ("logging.file", &logging.file),
+        ("tracing.ca_file", &tracing.ca_file),
         ("audit.file", &audit.file),
         ("auth.jwt.jwks_file", &auth.jwt.jwks_file),
     ];
@@ -151,6 +149,7 @@ fn uses(config: &Config, file: Option<&Path>) -> Vec<Use> {
                 Purpose::Read
             }
             "relay.cert" | "relay.key" => Purpose::Read,
+            "tracing.ca_file" if config.tracing.enabled => Purpose::Read,
             _ if key.starts_with("auth.jwt.") && config.auth.mode == AuthMode::Jwt => Purpose::Read,
             _ => continue,
         };
@@ -160,10 +159,10 @@ fn uses(config: &Config, file: Option<&Path>) -> Vec<Use> {
     let mut state = |purpose, name: &str| {
         uses.push(Use::new("relay.state_dir", purpose, &state_dir.join(name)));
     };
-    state(Purpose::State, crate::admin::socket::FILE);
+    state(Purpose::State, crate::paths::ADMIN_SOCKET);
     if config.relay.cert.is_none() {
         state(Purpose::State, IDENTITY_FILE);
-        state(Purpose::State, &format!("{IDENTITY_FILE}.new"));
+        state(Purpose::State, NEW_IDENTITY_FILE);
     }
     if config.audit.enabled && config.audit.file.is_none() {
         state(Purpose::Audit, AUDIT_FILE);
@@ -217,7 +216,7 @@ fn clash(one: &Use, other: &Use) -> Option<Complaint> {
         return None;
     };
     let keys = [one.key, other.key].into_iter().filter(|key| !key.is_empty()).collect();
-    Some(Complaint { keys, text })
+    Some(Complaint { keys, text, command: None })
 }
 
 /// Whether others that put log files aside, as logrotate does, give that name to `log`:
@@ -231,22 +230,4 @@ fn is_rotated(log: &Path, name: &OsStr) -> bool {
     };
     let end = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
     end.len() < rest.len() && ["", ".gz", ".bz2", ".xz", ".zst"].contains(&end)
-}
-
-/// The absolute path, without links as far as it exists.
-fn without_links(path: &Path, links_left: usize) -> PathBuf {
-    if let Ok(whole) = fs::canonicalize(path) {
-        return whole;
-    }
-    let Some((folder, name)) = path.parent().zip(path.components().next_back()) else {
-        return path.to_owned();
-    };
-    // Before a lone name is the empty path: here.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let folder = without_links(folder, links_left);
-    match fs::read_link(path) {
-        Ok(target) if links_left > 0 => without_links(&folder.join(target), links_left - 1),
-        _ if name == Component::ParentDir => folder.parent().unwrap_or(&folder).to_owned(),
-        _ => folder.join(name),
-    }
 }

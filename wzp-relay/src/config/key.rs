@@ -6,11 +6,12 @@ use toml::Value;
 use wzp_telemetry::settings::url;
 
 use super::Config;
-use super::range::{self, Range};
+use super::bounds;
+use super::range::Range;
 use super::values::join;
 
 /// The JSON Schema of the configuration file, draft 2020-12.
-pub(super) fn schema() -> Json {
+pub(crate) fn schema() -> Json {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
@@ -20,7 +21,7 @@ pub(super) fn schema() -> Json {
             section.remove("default");
         }
     }
-    for (key, range) in range::all() {
+    for (key, range) in bounds::all() {
         let pointer: String = key.split('.').map(|part| format!("/properties/{part}")).collect();
         if let Some(Json::Object(leaf)) = schema.pointer_mut(&pointer) {
             let keywords = range.keywords().into_iter().flatten();
@@ -32,57 +33,60 @@ pub(super) fn schema() -> Json {
 
 /// A table of the file.
 #[derive(Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     /// As in its header.
-    pub(super) name: String,
-    pub(super) meaning: String,
-    pub(super) keys: Vec<Key>,
+    pub(crate) name: String,
+    pub(crate) meaning: String,
+    pub(crate) keys: Vec<Key>,
 }
 
 /// One key, and what may be said about it.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// With its section.
-    pub(super) path: String,
-    /// Of the value, in words.
-    kind: String,
-    range: Option<Range>,
-    pub(super) meaning: String,
+    pub(crate) path: String,
+    /// Of the value, as the reference has it.
+    pub(crate) kind: String,
+    pub(crate) range: Option<Range>,
+    /// The most that its type holds, where no range says less.
+    pub(crate) most: Option<u64>,
+    pub(crate) meaning: String,
     /// The values that there are, with their meanings, if they are few.
-    pub(super) choices: Vec<(String, String)>,
+    pub(crate) choices: Vec<(String, String)>,
     /// `None`: not set.
-    pub(super) default: Option<Value>,
+    pub(crate) default: Option<Value>,
     /// Of what is not set by default.
-    pub(super) example: Option<Value>,
+    pub(crate) example: Option<Value>,
 }
 
 impl Key {
     /// Without its section.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.path.rsplit_once('.').map_or(&self.path, |(_, name)| name)
     }
 
     /// What the value is: "integer, 0 to 256".
-    pub(super) fn form(&self) -> String {
+    pub(crate) fn form(&self) -> String {
         let range = self.range.map(|range| format!(", {range}")).unwrap_or_default();
         format!("{}{range}", self.kind)
     }
 
     /// The variable that sets it.
-    pub(super) fn variable(&self) -> String {
+    pub(crate) fn variable(&self) -> String {
         format!("WZP_{}", self.path.replace('.', "__").to_uppercase())
     }
 
     /// Whether a value is text as it stands, without quotes.
-    pub(super) fn takes_text(&self) -> bool {
-        ["string", "duration", "size"].contains(&&*self.kind)
+    pub(crate) fn takes_text(&self) -> bool {
+        ["string", "duration", "size", "address"].contains(&&*self.kind)
     }
 
     fn new(path: String, schema: &Map<String, Json>) -> Self {
         let value = |json: &Json| Value::try_from(json).ok();
         Self {
             kind: kind(schema),
-            range: Range::of(&path),
+            range: bounds::of(&path),
+            most: most(schema),
             meaning: sentence(schema),
             choices: options(schema).filter_map(choice).collect(),
             default: schema.get("default").and_then(value),
@@ -93,7 +97,7 @@ impl Key {
 }
 
 /// All sections in the order in which they are declared.
-pub(super) fn sections() -> Vec<Section> {
+pub(crate) fn sections() -> Vec<Section> {
     let mut sections = Vec::new();
     if let Json::Object(root) = schema() {
         collect(&root, "", &mut sections);
@@ -142,6 +146,16 @@ fn kind(schema: &Map<String, Json>) -> String {
     }
 }
 
+/// By the format that the schema of a number has.
+fn most(schema: &Map<String, Json>) -> Option<u64> {
+    match present(schema).get("format").and_then(Json::as_str) {
+        Some("uint16") => Some(u16::MAX.into()),
+        Some("uint32") => Some(u32::MAX.into()),
+        // More than that is no number in TOML.
+        _ => None,
+    }
+}
+
 /// The variants of an enum, or of a list's items.
 fn options(schema: &Map<String, Json>) -> impl Iterator<Item = &Json> {
     let schema = present(schema);
@@ -162,10 +176,19 @@ fn sentence(schema: &Map<String, Json>) -> String {
 
 /// The value as it may be shown. Secrets are in files of their own, but a URL may
 /// carry some.
-pub(super) fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => Value::String(url::shown(text)).to_string(),
         other => other.to_string(),
+    }
+}
+
+/// The same for an object of sections.
+pub fn redact(settings: &mut Json) {
+    match settings {
+        Json::String(text) => *text = url::shown(text),
+        Json::Object(section) => section.values_mut().for_each(redact),
+        _ => {}
     }
 }
 
@@ -174,13 +197,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn urls_are_shown_without_what_may_let_somebody_in() {
+        let mut config = Config::default();
+        config.auth.webhook.url = Some("https://app.example/voice?key=hunter2".into());
+        config.auth.jwt.jwks_url = Some("https://ben:hunter2@id.example/keys#hunter2".into());
+        let mut settings = serde_json::to_value(&config).unwrap();
+        redact(&mut settings);
+        let text = settings.to_string();
+        assert!(text.contains("app.example/voice") && !text.contains("hunter2"), "{text}");
+        let read: Config = serde_json::from_value(settings).unwrap();
+        config.auth = read.auth.clone();
+        assert_eq!(read, config, "all else is as it was");
+    }
+
+    #[test]
     fn keys_carry_what_the_types_say() {
         let sections = sections();
         let key = |path: &str| {
             sections.iter().flat_map(|section| &section.keys).find(|key| key.path == path).unwrap()
         };
         let cases = [
-            ("relay.listen", "string", Some("\"[::]:4433\"")),
+            ("relay.listen", "address", Some("\"[::]:4433\"")),
             ("relay.cert", "string", None),
             ("relay.state_dir", "string", Some("\"/var/lib/wzp-relay\"")),
             ("limits.sessions", "integer", Some("10000")),
@@ -214,7 +251,7 @@ mod tests {
     #[test]
     fn every_bound_is_of_a_key() {
         let sections = sections();
-        for (bounded, _) in range::all() {
+        for (bounded, _) in bounds::all() {
             let mut keys = sections.iter().flat_map(|section| &section.keys);
             assert!(keys.any(|key| key.path == bounded), "{bounded} has bounds but is no key");
         }

@@ -8,7 +8,7 @@ use super::key::{self, Section};
 use super::problem::{Complaint, ConfigError, Origin, Problem};
 use super::setting::Setting;
 use super::values::typed;
-use super::{Cli, Config, environment, file, files};
+use super::{Config, Flags, environment, file, files};
 
 /// What each layer says, before it is known to be right.
 struct Layers {
@@ -25,16 +25,16 @@ struct Layers {
 
 impl Layers {
     fn read(
-        cli: &Cli,
+        flags: &Flags,
         variables: impl Iterator<Item = (OsString, OsString)>,
         sections: &[Section],
     ) -> Self {
         let environment = environment::read(variables, sections);
         let warning = environment.warning();
-        let path = cli.config.clone().or(environment.file);
+        let path = flags.config.clone().or(environment.file);
         let mut file = path.as_deref().map_or_else(|| Ok(Vec::new()), file::read);
         let mut above = environment.long;
-        let given: Vec<_> = environment.short.into_iter().chain(cli.settings()).collect();
+        let given: Vec<_> = environment.short.into_iter().chain(flags.settings()).collect();
         // A certificate that is given this way comes with its own key.
         let is_identity = |setting: &Setting| ["relay.cert", "relay.key"].contains(&&*setting.key);
         if given.iter().any(is_identity) {
@@ -71,16 +71,16 @@ impl StateDir {
     ///
     /// # Errors
     /// Something is wrong, and no layer that can be read says `relay.state_dir`.
-    pub fn find(cli: &Cli) -> Result<Self, ConfigError> {
-        Self::with_environment(cli, std::env::vars_os())
+    pub fn find(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::with_environment(flags, std::env::vars_os())
     }
 
-    pub(super) fn with_environment(
-        cli: &Cli,
+    pub(crate) fn with_environment(
+        flags: &Flags,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let sections = key::sections();
-        let layers = Layers::read(cli, variables, &sections);
+        let layers = Layers::read(flags, variables, &sections);
         let said = layers.state_dir();
         match (Loaded::from_layers(layers, &sections), said) {
             (Ok(loaded), _) => Ok(Self { path: loaded.config.relay.state_dir, problem: None }),
@@ -109,16 +109,16 @@ impl Loaded {
     ///
     /// # Errors
     /// Any [`ConfigError`].
-    pub fn new(cli: &Cli) -> Result<Self, ConfigError> {
-        Self::with_environment(cli, std::env::vars_os())
+    pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::with_environment(flags, std::env::vars_os())
     }
 
-    pub(super) fn with_environment(
-        cli: &Cli,
+    pub(crate) fn with_environment(
+        flags: &Flags,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let sections = key::sections();
-        Self::from_layers(Layers::read(cli, variables, &sections), &sections)
+        Self::from_layers(Layers::read(flags, variables, &sections), &sections)
     }
 
     /// The later of two settings of a key wins.
@@ -158,12 +158,12 @@ impl Loaded {
     }
 
     /// How many keys are set by somebody.
-    pub(super) fn keys_set(&self) -> usize {
+    pub(crate) fn keys_set(&self) -> usize {
         self.origins.len()
     }
 
     /// The complaint with the places of its values.
-    pub(super) fn located(&self, complaint: Complaint) -> Problem {
+    pub(crate) fn located(&self, complaint: Complaint) -> Problem {
         let keys = complaint.keys.into_iter().map(|key| (key.to_owned(), self.origin(key)));
         Problem { keys: keys.collect(), text: complaint.text }
     }

@@ -7,41 +7,43 @@
 //! A new section is a field of [`Config`] and a row in `change.rs`.
 
 mod auth;
+mod bounds;
 mod change;
-mod check;
-mod cli;
-mod command;
-mod document;
+pub(crate) mod check;
+pub(crate) mod document;
 mod environment;
+mod exposure;
 mod file;
 mod files;
-mod key;
+mod flags;
+pub(crate) mod key;
 mod limits;
 mod load;
 mod problem;
 mod range;
 mod sections;
-mod setting;
-mod system;
+pub(crate) mod setting;
 mod url;
 mod values;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wzp_sfu::limits::Limits;
 use wzp_telemetry::settings::{Audit, Health, Logging, Metrics, Tracing};
 
 pub use auth::{AuthMode, AuthSection, JwtAlgorithm, JwtSection, WebhookSection};
 pub use change::{Applies, Change};
-pub use cli::{AuditCommand, Cli, Command};
-pub use command::ConfigCommand;
-pub use limits::{Limits, MAX_FRAME_BYTES};
+pub use flags::Flags;
+pub use key::redact;
 pub use load::{Loaded, StateDir};
+pub(crate) use problem::Complaint;
 pub use problem::{ConfigError, Origin, Problem};
 pub use sections::{EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
-pub use url::Url;
+pub use url::{Url, UrlError};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -77,17 +79,23 @@ impl Config {
     ///
     /// # Errors
     /// Any [`ConfigError`].
-    pub fn load(cli: &Cli) -> Result<Self, ConfigError> {
-        Loaded::new(cli).map(|loaded| loaded.config)
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Loaded::new(flags).map(|loaded| loaded.config)
     }
 
-    /// Whether each file is for one thing, for settings that come from two configurations.
+    /// Whether these settings, which [`Change::apply`] has made of two configurations that
+    /// differ by `changes`, go together: each of the two does.
     ///
     /// # Errors
     /// [`ConfigError::Problems`].
-    pub fn check_files(&self) -> Result<(), ConfigError> {
-        let found = files::check(self, None).into_iter().map(|complaint| Problem {
-            keys: complaint.keys.into_iter().map(|key| (key.to_owned(), Origin::InForce)).collect(),
+    pub fn check_in_force(&self, changes: &[Change]) -> Result<(), ConfigError> {
+        let waits = |key: &str| {
+            changes.iter().any(|change| change.key == key && change.applies == Applies::Restart)
+        };
+        let origin = |key: &str| if waits(key) { Origin::Waiting } else { Origin::InForce };
+        let found = self.check().into_iter().chain(files::check(self, None));
+        let found = found.map(|complaint| Problem {
+            keys: complaint.keys.into_iter().map(|key| (key.to_owned(), origin(key))).collect(),
             text: complaint.text,
         });
         let found: Vec<_> = found.collect();

@@ -12,6 +12,8 @@ pub enum Origin {
     Default,
     /// A relay that runs would have it after a reload, some of it from before.
     InForce,
+    /// A relay that runs keeps the old one: the new one counts after a restart.
+    Waiting,
     /// The configuration file.
     File {
         /// The file.
@@ -30,6 +32,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => write!(f, "default"),
             Self::InForce => write!(f, "in force after this reload"),
+            Self::Waiting => write!(f, "as it is now, until a restart"),
             Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "command line {name}"),
@@ -39,16 +42,22 @@ impl fmt::Display for Origin {
 
 /// What a check has found, of values whose origin it does not know.
 #[derive(Debug)]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     /// The keys that it is about.
-    pub(super) keys: Vec<&'static str>,
+    pub(crate) keys: Vec<&'static str>,
     /// What is wrong and what to do.
-    pub(super) text: String,
+    pub(crate) text: String,
+    /// What does that, for a shell.
+    pub(crate) command: Option<String>,
 }
 
 impl Complaint {
-    pub(super) fn new<const N: usize>(keys: [&'static str; N], text: impl Into<String>) -> Self {
-        Self { keys: keys.into(), text: text.into() }
+    pub(crate) fn new<const N: usize>(keys: [&'static str; N], text: impl Into<String>) -> Self {
+        Self { keys: keys.into(), text: text.into(), command: None }
+    }
+
+    pub(crate) fn mended_by(self, command: impl Into<String>) -> Self {
+        Self { command: Some(command.into()), ..self }
     }
 }
 

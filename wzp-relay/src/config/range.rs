@@ -1,5 +1,4 @@
-//! Bounds of single values: written once, for the check, the schema and the
-//! reference.
+//! What a single value may be.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,13 +8,9 @@ use serde_json::json;
 use toml::Value;
 use wzp_telemetry::settings::{duration, size};
 
-use super::problem::Complaint;
-use super::values::Values;
-use super::{auth, limits, sections};
-
 /// The least and the most that a key may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Range {
+pub(crate) enum Range {
     Number(u64, u64),
     Time(Duration, Duration),
     /// None, or at least so many bytes.
@@ -24,18 +19,9 @@ pub(super) enum Range {
     Share,
 }
 
-/// All keys with bounds.
-pub(super) fn all() -> impl Iterator<Item = (&'static str, Range)> {
-    sections::RANGES.into_iter().chain(limits::RANGES).chain(auth::RANGES)
-}
-
 impl Range {
-    pub(super) fn of(key: &str) -> Option<Self> {
-        all().find(|(bounded, _)| *bounded == key).map(|(_, range)| range)
-    }
-
     /// Also false for what is not of the kind: the types see to that.
-    fn holds(self, value: &Value) -> bool {
+    pub(super) fn holds(self, value: &Value) -> bool {
         let text = value.as_str().unwrap_or_default();
         match self {
             Self::Number(least, most) => value
@@ -75,12 +61,4 @@ impl fmt::Display for Range {
             Self::Share => write!(f, "0 to 1"),
         }
     }
-}
-
-/// What is out of its bounds.
-pub(super) fn check(values: &Values) -> impl Iterator<Item = Complaint> {
-    all().filter_map(|(key, range)| {
-        let value = values.get(key).filter(|value| !range.holds(value))?;
-        Some(Complaint::new([key], format!("{value} is out of bounds; allowed is {range}")))
-    })
 }

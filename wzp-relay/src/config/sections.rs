@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wzp_telemetry::settings::duration;
+use wzp_telemetry::settings::{address, duration};
 
 use super::range::Range;
 
@@ -20,12 +20,18 @@ const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 /// Each takes a file descriptor.
 const CONNECTIONS: Range = Range::Number(1, 10_000);
 
+/// From a few packets, which only a test wants, to a second of ten times what a core can
+/// take.
+const RECEIVE_BUFFER: Range = Range::Number(4096, 256 * 1024 * 1024);
+
 const SEND_TIMEOUT: Range = Range::Time(Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
 /// The bounds of what these sections and the shared ones set.
-pub(super) const RANGES: [(&str, Range); 14] = [
+pub(super) const RANGES: [(&str, Range); 16] = [
     ("relay.shards", Range::Number(0, MAX_SHARDS as u64)),
+    ("relay.receive_buffer_bytes", RECEIVE_BUFFER),
     ("relay.drain_timeout", Range::Time(Duration::ZERO, Duration::from_secs(24 * 3600))),
+    ("metrics.keep_ended", Range::Time(Duration::ZERO, Duration::from_secs(24 * 3600))),
     ("metrics.max_connections", CONNECTIONS),
     ("metrics.max_connections_per_address", CONNECTIONS),
     ("metrics.password_tries_per_minute", Range::Number(1, 10_000)),
@@ -45,9 +51,16 @@ pub(super) const RANGES: [(&str, Range); 14] = [
 #[serde(default, deny_unknown_fields)]
 pub struct RelaySection {
     /// UDP address for everything that speaks the protocol; `[::]` takes IPv4 too.
+    #[serde(with = "address")]
+    #[schemars(schema_with = "address::schema")]
     pub listen: SocketAddr,
-    /// Number of shards, each a thread with its own socket. 0: one per core.
+    /// Number of shards, each a thread with its own socket. 0: one per processor that
+    /// the process may use, by its affinity and the quota of its control group.
     pub shards: usize,
+    /// Bytes that the kernel may hold for each shard that is busy
+    /// (`wzp_relay_udp_receive_drops_total`). More than `net.core.rmem_max` takes
+    /// CAP_NET_ADMIN.
+    pub receive_buffer_bytes: u32,
     /// PEM file with the certificate chain; with `key`, replaces the
     /// self-signed identity.
     #[schemars(example = "/etc/wzp-relay/cert.pem")]
@@ -114,7 +127,7 @@ pub enum EbpfMode {
 impl RelaySection {
     /// Where `wzp-relay ctl` find the relay.
     pub fn admin_socket(&self) -> PathBuf {
-        self.state_dir.join(crate::admin::socket::FILE)
+        self.state_dir.join(crate::paths::ADMIN_SOCKET)
     }
 }
 
@@ -135,6 +148,8 @@ impl Default for RelaySection {
         Self {
             listen: SocketAddr::from(([0u16; 8], wzp_proto::DEFAULT_PORT)),
             shards: 0,
+            // 50 ms of what one core can forward at all.
+            receive_buffer_bytes: 4 * 1024 * 1024,
             cert: None,
             key: None,
             state_dir: default_state_dir(),

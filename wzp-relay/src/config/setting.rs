@@ -6,30 +6,31 @@ use super::Config;
 use super::key::{Key, Section};
 use super::problem::{Origin, Problem};
 use super::values::typed;
+use super::wanted::{refused, wanted};
 
 /// The key of files that hold a secret each.
 const SECRETS: &str = "auth.jwt.secret_files";
 
 /// How like a key must be to be what was meant, from 0 to 1.
-pub(super) const LIKENESS: f64 = 0.7;
+pub(crate) const LIKENESS: f64 = 0.7;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// With its section.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// A table only if it is empty.
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
 }
 
 impl Setting {
     /// Whether it is the header of a section and nothing else.
-    pub(super) fn is_empty_table(&self) -> bool {
+    pub(crate) fn is_empty_table(&self) -> bool {
         self.value.as_table().is_some()
     }
 
     /// Whether it cannot stay.
-    pub(super) fn is_wrong(&self, sections: &[Section]) -> bool {
+    pub(crate) fn is_wrong(&self, sections: &[Section]) -> bool {
         self.is_unknown(sections) || self.refusal().is_some()
     }
 
@@ -45,17 +46,24 @@ impl Setting {
     }
 
     /// Why it cannot stay: there is no such key, or the value is of the wrong kind.
-    pub(super) fn problem(&self, sections: &[Section]) -> Option<Problem> {
+    pub(crate) fn problem(&self, sections: &[Section]) -> Option<Problem> {
         let known = keys(sections).find(|key| inside(&key.path, &self.key));
         let text = match known {
             // What stands where files are to be named may be the secret itself.
             Some(key) if key.path == SECRETS => {
                 self.refusal()?;
-                format!("wanted is: {}, which hold the secrets; no secret itself", key.form())
+                "wanted is a list of files that hold a secret each, and no secret itself".to_owned()
             }
-            Some(key) => format!("{}; wanted is: {}", self.refusal()?.message(), key.form()),
+            Some(key) if key.path == self.key => refused(key, &self.value, &self.refusal()?),
+            Some(key) => format!("{} is no section; wanted is {}", key.path, wanted(key)),
             None if self.is_unknown(sections) => self.unknown(sections),
-            None => self.refusal()?.message().to_owned(),
+            None => {
+                self.refusal()?;
+                format!(
+                    "this is a section: write [{}], and its keys on lines of their own",
+                    self.key
+                )
+            }
         };
         Some(Problem { keys: vec![(self.key.clone(), self.origin.clone())], text })
     }
@@ -104,6 +112,6 @@ fn inside(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-pub(super) fn keys(sections: &[Section]) -> impl Iterator<Item = &Key> {
+pub(crate) fn keys(sections: &[Section]) -> impl Iterator<Item = &Key> {
     sections.iter().flat_map(|section| &section.keys)
 }

@@ -2,27 +2,34 @@
 
 mod auth;
 mod kernel;
+mod network;
 mod operation;
 mod session;
 mod wraith;
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
+use wzp_telemetry::cpu::{self, Usage};
 use wzp_telemetry::health::{Health, Report};
 use wzp_telemetry::metrics::{
     self as telemetry, Description, HistogramSeries, Registry, Series, Source, single,
 };
 
 use super::Sources;
-use super::count::Count;
-use super::reason::{PerReason, Reason};
-use super::rooms::RoomTotal;
-use super::sessions::SessionScrape;
-use super::stats::ShardStats;
-use crate::kernel::{Flow, Statistics};
-use crate::net::steering::Steering;
+use crate::accounts::Flow;
+use crate::build_info;
+use crate::words::seconds;
+use wzp_kernel::Statistics;
+use wzp_kernel::queues::InterfaceCounts;
+use wzp_kernel::steering::Steering;
+use wzp_sfu::count::number::Count;
+use wzp_sfu::count::reason::{PerReason, Reason};
+use wzp_sfu::count::rooms::RoomTotal;
+use wzp_sfu::count::sessions::SessionScrape;
+use wzp_sfu::count::stats::ShardStats;
 
 /// Families over this relay's [`Scrape`].
 type Family = telemetry::Family<Exported>;
@@ -31,6 +38,35 @@ type Family = telemetry::Family<Exported>;
 struct Exported {
     sources: Sources,
     health: Arc<dyn Health>,
+    /// Of each shard's thread.
+    loads: Mutex<Vec<Usage>>,
+}
+
+impl Exported {
+    fn new(sources: Sources, health: Arc<dyn Health>) -> Self {
+        let now = Instant::now();
+        // A thread that has not begun yet has used nothing.
+        let used = |shard| used(shard).unwrap_or(0.0);
+        let loads = sources.shards.iter().map(|shard| Usage::new(now, used(shard))).collect();
+        Self { sources, health, loads: Mutex::new(loads) }
+    }
+
+    /// What each shard's thread takes of what one thread can have, in per cent; absent
+    /// where the system does not tell, and in the first second.
+    fn loads(&self) -> Vec<Option<f64>> {
+        // A quota below one processor is for all threads together.
+        let (now, most) = (Instant::now(), cpu::allowed().min(1.0));
+        // Each is replaced whole, so a panic elsewhere is no harm.
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = loads.iter_mut().zip(self.sources.shards.iter());
+        let told = told.map(|(load, shard)| load.update(now, used(shard)?, most));
+        told.collect()
+    }
+}
+
+/// Processor time that a shard's thread has used, in seconds.
+fn used(shard: &ShardStats) -> Option<f64> {
+    cpu::of_thread(u32::try_from(shard.thread.get()).ok()?)
 }
 
 impl Source for Exported {
@@ -40,19 +76,29 @@ impl Source for Exported {
         let sources = &self.sources;
         // The rooms' counts as they are now, not as of the last tick.
         sources.accounts.settle();
-        let sessions = sources.sessions.scrape();
-        let shown: HashSet<_> =
-            sessions.shown.iter().map(|reading| reading.participant.id.to_string()).collect();
+        let now = Instant::now();
+        let sessions = sources.sessions.scrape(now);
+        let participants = sessions.shown.iter().map(|reading| &reading.participant);
+        let sessions_began: HashMap<_, _> =
+            participants.map(|one| (one.id.to_string(), one.joined_at)).collect();
         let mut flows = sources.accounts.flows();
-        flows.retain(|flow| shown.contains(&flow.session));
+        flows.retain(|flow| sessions_began.contains_key(&flow.session));
+        let rooms = sources.rooms.scrape(now);
         Scrape {
             sources,
-            rooms: sources.rooms.scrape(),
+            rooms_began: rooms
+                .iter()
+                .filter_map(|total| Some((total.room.clone(), total.began?)))
+                .collect(),
+            rooms,
+            sessions_began,
             kernel: sources.accounts.reader().statistics(),
             flows,
             sessions,
             connections: wraith::Connections::read(&sources.shards),
             receive_drops: sources.receive_drops.total(),
+            loads: self.loads(),
+            interfaces: sources.interfaces.counts(),
             health: self.health.report(),
         }
     }
@@ -62,12 +108,17 @@ impl Source for Exported {
 struct Scrape<'a> {
     sources: &'a Sources,
     rooms: Vec<RoomTotal>,
+    rooms_began: HashMap<Arc<str>, SystemTime>,
+    /// When those that have series entered their rooms.
+    sessions_began: HashMap<String, SystemTime>,
     kernel: Statistics,
     /// Those of sessions that have series.
     flows: Vec<Flow>,
     sessions: SessionScrape,
     connections: wraith::Connections,
     receive_drops: Option<u64>,
+    loads: Vec<Option<f64>>,
+    interfaces: Vec<InterfaceCounts>,
     health: Report,
 }
 
@@ -103,6 +154,16 @@ impl Scrape<'_> {
     }
 }
 
+/// When a room's counts began.
+fn room_began(scrape: &Scrape<'_>, labels: &[String]) -> Option<SystemTime> {
+    scrape.rooms_began.get(labels.first()?.as_str()).copied()
+}
+
+/// When a session's counts began.
+fn session_began(scrape: &Scrape<'_>, labels: &[String]) -> Option<SystemTime> {
+    scrape.sessions_began.get(labels.first()?).copied()
+}
+
 const fn gauge(
     name: &'static str,
     help: &'static str,
@@ -133,7 +194,7 @@ const fn histogram(
 /// Two have the same name.
 pub fn registry(sources: Sources, health: Arc<dyn Health>) -> prometheus::Result<Registry> {
     let registry = Registry::new();
-    registry.register(Exported { sources, health }, families())?;
+    registry.register(Exported::new(sources, health), families())?;
     Ok(registry)
 }
 
@@ -146,6 +207,7 @@ fn families() -> impl Iterator<Item = &'static Family> {
     let parts = [
         FAMILIES,
         auth::FAMILIES,
+        network::FAMILIES,
         operation::FAMILIES,
         kernel::FAMILIES,
         session::FAMILIES,
@@ -169,7 +231,8 @@ const FAMILIES: &[Family] = &[
             false => scrape.by_room(|total| total.packets),
         },
     )
-    .by(&["room"]),
+    .by(&["room"])
+    .began(room_began),
     counter(
         "wzp_relay_bytes_forwarded_total",
         "Their bytes",
@@ -178,12 +241,24 @@ const FAMILIES: &[Family] = &[
             false => scrape.by_room(|total| total.bytes),
         },
     )
-    .by(&["room"]),
+    .by(&["room"])
+    .began(room_began),
     gauge(
         "wzp_relay_overflow_rooms",
         "Rooms, counted once per shard, that share the series room=\"_overflow\" because of metrics.max_room_series",
         |scrape| single(scrape.sources.rooms.overflowing() as f64),
     ),
+    counter(
+        "wzp_relay_last_values_cut_short_total",
+        "Series of rooms and sessions that had ended, dropped before metrics.keep_ended because living ones needed their place",
+        |scrape| {
+            let Sources { rooms, sessions, .. } = scrape.sources;
+            [("room", &rooms.retention), ("session", &sessions.retention)]
+                .map(|(kind, retention)| (vec![kind.to_owned()], retention.cut_short() as f64))
+                .into()
+        },
+    )
+    .by(&["kind"]),
     gauge(
         "wzp_relay_pending_connections",
         "Connections that have not joined a room yet",
@@ -334,6 +409,15 @@ const FAMILIES: &[Family] = &[
     gauge("wzp_relay_shards", "Shards that forward", |scrape| {
         single(scrape.sources.shards.len() as f64)
     }),
+    gauge(
+        "wzp_relay_shard_cpu_usage_percent",
+        "Processor time that a shard's thread used since the last look at least a second ago, in per cent of what one thread can have",
+        |scrape| {
+            let loads = scrape.loads.iter().enumerate();
+            loads.filter_map(|(shard, load)| Some((vec![shard.to_string()], (*load)?))).collect()
+        },
+    )
+    .by(&["shard"]),
     counter(
         "wzp_relay_shard_failures_total",
         "Times that a shard panicked and began again, without the sessions it had",
@@ -360,14 +444,20 @@ const FAMILIES: &[Family] = &[
     }),
     gauge(
         "wzp_relay_certificate_expiry_timestamp_seconds",
-        "When the certificate that new connections get expires, in seconds since 1970",
+        "When the certificate that new connections get expires, or the first of its chain, in seconds since 1970",
         |scrape| single(scrape.sources.certificate_expires.load(Ordering::Relaxed) as f64),
     ),
     gauge("wzp_relay_uptime_seconds", "Time since the relay started", |scrape| {
-        single(scrape.sources.started.elapsed().as_secs_f64())
+        single(seconds(scrape.sources.started.elapsed()))
     }),
-    gauge("wzp_relay_build_info", "Always 1; the label tells the version", |_| {
-        vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)]
+    gauge("wzp_relay_build_info", "Always 1; the labels tell what was built", |_| {
+        let labels = [
+            build_info::VERSION,
+            build_info::COMMIT,
+            build_info::FEATURES,
+            build_info::kernel_objects(),
+        ];
+        vec![(labels.map(str::to_owned).into(), 1.0)]
     })
-    .by(&["version"]),
+    .by(&["version", "commit", "features", "kernel_objects"]),
 ];

@@ -1,18 +1,10 @@
 //! Every metric family, declared once, and the numbers behind it.
 //!
 //! Nothing is looked up by label on the packet path: shards count in their own
-//! [`stats::ShardStats`], rooms in [`rooms::RoomCounts`], sessions in
-//! [`sessions::SessionBook`], and a scrape adds up.
+//! [`ShardStats`], rooms in [`RoomCounts`], sessions in [`SessionBook`], and a scrape adds up.
 
-pub mod count;
-pub mod distributions;
 mod families;
-pub mod reason;
 pub mod reloads;
-pub mod rooms;
-pub mod sessions;
-pub mod stats;
-pub mod turn;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -23,17 +15,20 @@ use wzp_telemetry::log::LogCounts;
 use wzp_telemetry::panics::Panics;
 use wzp_telemetry::trace::TraceCounts;
 
+use crate::accounts::Accounts;
 use crate::auth::stats::AuthStats;
-use crate::kernel::Accounts;
+use crate::events::Followers;
 use crate::net::drops::ReceiveDrops;
-use crate::net::steering::Steering;
-use crate::session::admission::Admission;
+use crate::net::socket::Buffers;
 pub use families::{catalogue, registry};
 use reloads::Reloads;
-use rooms::RoomCounts;
-use sessions::SessionBook;
-use stats::ShardStats;
-use turn::TurnState;
+use wzp_kernel::queues::QueueWatch;
+use wzp_kernel::steering::Steering;
+use wzp_sfu::count::rooms::RoomCounts;
+use wzp_sfu::count::sessions::SessionBook;
+use wzp_sfu::count::stats::ShardStats;
+use wzp_sfu::count::turn::TurnState;
+use wzp_sfu::session::admission::Admission;
 
 /// Reads counts that something outside this crate keeps.
 pub type Reader<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -61,6 +56,10 @@ pub struct Sources {
     pub certificate_expires: Arc<AtomicI64>,
     /// What the kernel dropped before the shards had it.
     pub receive_drops: ReceiveDrops,
+    /// What the sockets may hold; `None`: the system does not tell.
+    pub buffers: Option<Buffers>,
+    /// What became of packets behind the sockets.
+    pub interfaces: QueueWatch,
     /// What became of log lines.
     pub log: Reader<LogCounts>,
     /// The audit log.
@@ -69,6 +68,8 @@ pub struct Sources {
     pub traces: Reader<TraceCounts>,
     /// How often the configuration was read anew.
     pub reloads: Arc<Reloads>,
+    /// Who follows what happens.
+    pub followers: Arc<Followers>,
     /// What of the process failed.
     pub panics: Arc<Panics>,
     /// When the relay started.
@@ -97,6 +98,6 @@ impl Sources {
     /// long it has. A turn takes milliseconds: it hangs, and only a restart helps.
     pub fn stuck_shard(&self) -> Option<(usize, Duration)> {
         let turns = self.shards.iter().map(|shard| shard.turn.state());
-        turn::stuck(self.started.elapsed(), turns)
+        wzp_sfu::count::turn::stuck(self.started.elapsed(), turns)
     }
 }

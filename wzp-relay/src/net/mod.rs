@@ -3,8 +3,7 @@
 
 pub mod drops;
 mod failures;
-pub mod mailbox;
 pub mod run;
 mod send;
+pub mod send_drops;
 pub mod socket;
-pub mod steering;

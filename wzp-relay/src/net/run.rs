@@ -14,26 +14,29 @@ use bytes::BytesMut;
 use quinn_proto::EcnCodepoint;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::set_current_timer_slack;
+use rustix::thread::{gettid, set_current_timer_slack};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::log::target;
 use wzp_telemetry::panics::attempt;
 
 use super::failures::{self, Failures};
-use super::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use super::send::Egress;
 use super::socket::LANES;
 use crate::audit;
 use crate::auth::queue::AuthQueue;
-use crate::metrics::reason::DropReason;
-use crate::metrics::reason::SessionState::Established;
-use crate::metrics::stats::ShardStats;
+use crate::events::Followers;
+use crate::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use crate::privileges::confinement::{self, Confinement};
-use crate::room::ShardIndex;
-use crate::shard::flow::FlowEvent;
-use crate::shard::mail::{Mail, Packet};
-use crate::shard::{Outgoing, Shard, Shared};
+use wzp_sfu::count::reason::DropReason;
+use wzp_sfu::count::reason::SessionState::Established;
+use wzp_sfu::count::stats::ShardStats;
+use wzp_sfu::ids::ShardIndex;
+use wzp_sfu::mail::{Mail, Packet};
+use wzp_sfu::shard::flow::FlowEvent;
+use wzp_sfu::shard::{Outgoing, Shard, Shared};
 
 /// Receive calls in one turn before everything received is sent on. More would
 /// make the first packet wait for the last.
@@ -57,8 +60,8 @@ pub struct Shards {
 }
 
 /// Starts one thread per socket; what becomes of flows is told to `flows`, and
-/// `auth` is asked who may join, and `audit` has what became of sessions. `lanes`
-/// are the shards' further sockets to send by.
+/// `auth` is asked who may join, and `audit` and `followers` hear what became of
+/// sessions. `lanes` are the shards' further sockets to send by.
 ///
 /// # Errors
 /// The system has no more threads or descriptors.
@@ -69,6 +72,7 @@ pub fn start(
     flows: &Sender<FlowEvent>,
     auth: &AuthQueue,
     audit: &Audit,
+    followers: &Arc<Followers>,
 ) -> io::Result<Shards> {
     let boxes: Vec<_> = sockets.iter().map(|_| mailbox()).collect::<Result<_, _>>()?;
     let (postboxes, mailboxes): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
@@ -94,8 +98,9 @@ pub fn start(
             flows: flows.clone(),
             auth: auth.clone(),
             audit: audit.clone(),
+            followers: followers.clone(),
             pause: shared.hold,
-            start: shared.epoch.0,
+            start: shared.start,
             buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
             woken: Vec::new(),
@@ -120,10 +125,12 @@ fn confine(shard: ShardIndex) {
         Ok(Confinement::Full) => {}
         // Once is enough.
         Ok(confinement) if shard == 0 => {
-            info!(landlock = confinement.name(), "this kernel cannot fully confine the shards");
+            info!(target: target::PRIVILEGES, landlock = confinement.name(), "this kernel cannot fully confine the shards");
         }
         Ok(_) => {}
-        Err(error) => warn!(%error, shard, "the shard's thread is not confined"),
+        Err(error) => {
+            warn!(target: target::PRIVILEGES, %error, shard, "the shard's thread is not confined")
+        }
     }
 }
 
@@ -166,6 +173,7 @@ struct Worker {
     flows: Sender<FlowEvent>,
     auth: AuthQueue,
     audit: Audit,
+    followers: Arc<Followers>,
     /// What a busy thread lets pass between turns.
     pause: Duration,
     /// When the relay started.
@@ -198,6 +206,7 @@ enum Found {
 
 impl Worker {
     fn run(mut self) {
+        self.stats.thread.set(gettid().as_raw_nonzero().get().unsigned_abs().into());
         // Two sleeps in a frame's way, and Linux adds up to 50 us to each.
         // Refused, it is only later.
         let _ = set_current_timer_slack(NonZeroU64::new(1_000));
@@ -235,8 +244,9 @@ impl Worker {
             let until = now.saturating_duration_since(self.start) + failures::WINDOW;
             self.stats.failing_until_ms.set(until.as_millis() as u64);
         }
-        error!(shard, sessions, ?pause, "a shard failed; it begins again, without its sessions");
+        error!(target: target::SHARD, shard, sessions, ?pause, "a shard failed; it begins again, without its sessions");
         audit::shard_failed(&self.audit, shard);
+        self.followers.tell("shard_failed", || json!({ "shard": shard, "sessions": sessions }));
         self.shard.begin_again(rand::random(), now, &mut self.out);
         // It may have been one of these that failed.
         if !attempt(|| self.send()) {
@@ -263,6 +273,7 @@ impl Worker {
             let _ = self.flows.send(event);
         }
         for event in self.shard.take_session_events() {
+            self.followers.tell_session(&event);
             audit::session(&self.audit, event);
         }
         for request in self.shard.take_auth_requests() {

@@ -16,6 +16,7 @@ pub mod confinement;
 use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use wzp_telemetry::log::target;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
@@ -51,7 +52,7 @@ impl Privileged {
     /// Tells the log if the system does not let the relay give up capabilities.
     pub fn report(&self) {
         if let Some(error) = &self.kept {
-            tracing::warn!(
+            tracing::warn!(target: target::PRIVILEGES,
                 %error,
                 "the relay cannot give up its capabilities: every thread keeps them; \
                  let it use the system calls capset and prctl"
@@ -77,7 +78,7 @@ impl Privileged {
     pub fn keep_interfaces(self, work: impl FnOnce() + Send + 'static) {
         self.hand_over(move || {
             if let Err(error) = capabilities::keep_for_interfaces() {
-                tracing::warn!(%error, "the privileged thread keeps capabilities it does not need");
+                tracing::warn!(target: target::PRIVILEGES, %error, "the privileged thread keeps capabilities it does not need");
             }
             work();
         });

@@ -13,7 +13,8 @@ use wzp_untrusted::file;
 
 use super::AuditError;
 use super::record::{self, Entry, Link};
-use crate::probe;
+use crate::log::target;
+use crate::{links, probe};
 
 /// What comes behind the name of the file, before the time, where a line was cut short.
 const TORN: &str = ".torn-";
@@ -21,6 +22,7 @@ const TORN: &str = ".torn-";
 /// An audit log that is this process's alone, and the end of its chain.
 #[derive(Debug)]
 pub(super) struct AuditFile {
+    /// As the settings name it.
     path: PathBuf,
     file: File,
     last: Link,
@@ -28,23 +30,26 @@ pub(super) struct AuditFile {
 
 impl AuditFile {
     /// Opens it, with its folder where there is none, and finds the last record.
-    pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
-        let refused = |error| AuditError::Open { path: path.to_owned(), error };
-        fs::create_dir_all(probe::parent(path)).map_err(refused)?;
-        let file = open(path)?;
-        let whole = move_torn_aside(path, &file).map_err(refused)?;
-        let last = last_link(path, &file, whole)?;
-        Ok(Self { path: path.to_owned(), file, last })
+    pub(super) fn open(named: &Path) -> Result<Self, AuditError> {
+        let path = links::resolve(named);
+        let refused = |error| AuditError::Open { path: named.to_owned(), error };
+        // Not that which a link leads to: a disk may be missing.
+        fs::create_dir_all(probe::parent(named)).map_err(refused)?;
+        let file = open(&path)?;
+        let whole = move_torn_aside(&path, &file).map_err(refused)?;
+        let last = last_link(&path, &file, whole)?;
+        Ok(Self { path: named.to_owned(), file, last })
     }
 
     /// Whether it could be opened at this moment. Makes and changes nothing.
-    pub(super) fn check(path: &Path) -> Result<(), AuditError> {
-        let refused = |error| AuditError::Open { path: path.to_owned(), error };
+    pub(super) fn check(named: &Path) -> Result<(), AuditError> {
+        let path = &links::resolve(named);
+        let refused = |error| AuditError::Open { path: named.to_owned(), error };
         is_regular(path)?;
-        let file = match options().open(path) {
+        let file = match file::open(path, &options()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return probe::file(path).map_err(refused);
+                return probe::file(named).map_err(refused);
             }
             Err(error) => return Err(refused(error)),
         };
@@ -53,7 +58,7 @@ impl AuditFile {
         let size = file.metadata().map_err(refused)?.len();
         let (torn, whole) = last_bytes(&file, size).map_err(refused)?;
         if !torn.is_empty() {
-            probe::folder(probe::parent(path)).map_err(refused)?;
+            probe::folder(probe::parent(path)).and_then(|()| probe::room(path)).map_err(refused)?;
         }
         last_link(path, &file, whole).map(drop)
     }
@@ -84,7 +89,7 @@ impl AuditFile {
 
     /// Begins a new file at the path; the chain goes on.
     pub(super) fn begin_anew(&mut self) -> Result<(), AuditError> {
-        let file = open(&self.path)?;
+        let file = open(&links::resolve(&self.path))?;
         let refused = |error| AuditError::Open { path: self.path.clone(), error };
         *self = if file.metadata().map_err(refused)?.len() == 0 {
             Self { path: self.path.clone(), file, last: self.last.clone() }
@@ -193,7 +198,7 @@ fn move_torn_aside(path: &Path, file: &File) -> io::Result<u64> {
     copy.sync_all()?;
     file.set_len(whole)?;
     file.sync_all()?;
-    warn!(bytes = torn.len(), moved_to = %aside.display(),
+    warn!(target: target::AUDIT, bytes = torn.len(), moved_to = %aside.display(),
           "the audit log's last line was cut short, by a crash it seems; it was never reported as written");
     Ok(whole)
 }

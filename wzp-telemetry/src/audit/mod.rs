@@ -119,6 +119,20 @@ pub enum AuditError {
     Thread(io::Error),
 }
 
+impl AuditError {
+    /// Without what is said of every error of the file.
+    fn reason(self) -> String {
+        match self {
+            Self::Open { error, .. } | Self::Thread(error) => error.to_string(),
+            Self::NotAFile { what, .. } => format!("it is {what} and not a regular file"),
+            Self::Taken { .. } => "another process writes to it".into(),
+            Self::Broken { why, .. } => format!("it does not end with a sound record ({why})"),
+            Self::Write { reason, .. } => reason,
+            Self::Full | Self::Slow => self.to_string(),
+        }
+    }
+}
+
 /// What became of the records since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditCounts {

@@ -13,7 +13,8 @@ use tracing::{error, info};
 use super::file::AuditFile;
 use super::record::{Entry, Outcome};
 use super::{AuditCounts, AuditError, User};
-use crate::panics::attempt;
+use crate::attempt::attempt;
+use crate::log::target;
 use crate::settings::AuditEvent;
 
 /// Most bytes of records that wait for the disk: some ten thousand records.
@@ -170,7 +171,7 @@ impl Writer {
             }
             if end {
                 if !self.waiting.is_empty() {
-                    error!(
+                    error!(target: target::AUDIT,
                         records = self.waiting.len(),
                         "the audit log's disk fails; these are lost"
                     );
@@ -195,7 +196,7 @@ impl Writer {
         if self.file.is_deleted() {
             let deleted = "the file was deleted";
             if let Err(problem) = self.begin_anew(deleted) {
-                return self.failed(problem);
+                return self.failed(problem.reason());
             }
         }
         let lost = self.state.lost.load(Ordering::Relaxed);
@@ -215,7 +216,7 @@ impl Writer {
                 let records = self.waiting.len() + usize::from(told.is_some());
                 self.state.records.fetch_add(records as u64, Ordering::Relaxed);
                 if self.state.failing.swap(false, Ordering::Relaxed) {
-                    info!(records, "the audit log can be written again; what waited is written");
+                    info!(target: target::AUDIT, records, "the audit log can be written again; what waited is written");
                 }
                 // Last: who has an answer finds all else as it is now.
                 for (entry, answer) in self.waiting.drain(..) {
@@ -225,23 +226,20 @@ impl Writer {
                     }
                 }
             }
-            Err(problem) => {
-                let path = self.file.path().to_owned();
-                self.failed(AuditError::Write { path, reason: problem.to_string() });
-            }
+            Err(problem) => self.failed(problem.to_string()),
         }
     }
 
     /// Who waits for an answer gets it; the records stay.
-    fn failed(&mut self, problem: AuditError) {
+    fn failed(&mut self, reason: String) {
         self.state.errors.fetch_add(1, Ordering::Relaxed);
+        let path = self.file.path().to_owned();
+        let problem = || AuditError::Write { path: path.clone(), reason: reason.clone() };
         if !self.state.failing.swap(true, Ordering::Relaxed) {
-            error!(error = %problem, "records wait");
+            error!(target: target::AUDIT, error = %problem(), "records wait");
         }
-        let (path, reason) = (self.file.path().to_owned(), problem.to_string());
         for answer in self.waiting.iter_mut().filter_map(|(_, answer)| answer.take()) {
-            let (path, reason) = (path.clone(), reason.clone());
-            let _ = answer.send(Err(AuditError::Write { path, reason }));
+            let _ = answer.send(Err(problem()));
         }
     }
 
@@ -253,7 +251,7 @@ impl Writer {
     fn begin_anew(&mut self, why: &str) -> Result<(), AuditError> {
         let before = self.file.last_hash().to_owned();
         self.file.begin_anew()?;
-        info!(reason = why, continues = before, "the audit log goes on in a new file");
+        info!(target: target::AUDIT, reason = why, continues = before, "the audit log goes on in a new file");
         let details = json!({"continues": before, "reason": why});
         let entry = own(AuditEvent::Lifecycle, Outcome::Success, &details);
         self.state.waiting.fetch_add(entry.len(), Ordering::Relaxed);

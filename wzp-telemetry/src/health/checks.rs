@@ -1,19 +1,14 @@
 //! Checks that every program can make of its machine.
 
-use std::fs;
-use std::path::Path;
-
 use bytesize::ByteSize;
 use procfs::process::Process;
 use procfs::{Current, Meminfo};
 
 use super::{Check, Consequence};
+use crate::cgroup::{self, Groups};
 
 /// From this share of a limit on, an operator should know.
 const NEARLY: f64 = 0.9;
-
-/// Where the kernel shows control groups, version 2.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// `memory`: whether the process is about to use all that it may have: the
 /// limit of its control groups, or what the machine has.
@@ -21,8 +16,7 @@ pub fn memory() -> Check {
     let used = Process::myself().and_then(|process| process.stat());
     let used = used.map(|stat| stat.rss.saturating_mul(procfs::page_size()));
     let machine = Meminfo::current().map(|memory| memory.mem_total).ok();
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = [cgroup_limit(Path::new(CGROUPS), &groups), machine].into_iter().flatten().min();
+    let limit = [group_limit(&Groups::own()), machine].into_iter().flatten().min();
     match (used, limit) {
         (Ok(used), Some(limit)) => judge_memory(used, limit),
         // Nothing is known to be wrong.
@@ -39,37 +33,37 @@ fn judge_memory(used: u64, limit: u64) -> Check {
     Check::failed("memory", Consequence::Degraded, reason)
 }
 
-/// The least limit of the group and those it is in.
-fn cgroup_limit(root: &Path, groups: &str) -> Option<u64> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let limits = Path::new(own).ancestors().filter_map(|group| {
-        let limit = fs::read_to_string(root.join(group).join("memory.max")).ok()?;
-        // "max" where there is none.
-        limit.trim().parse().ok()
-    });
-    limits.min()
+/// The least limit of the group and those it is in, version 2.
+fn group_limit(groups: &Groups) -> Option<u64> {
+    // "max" where there is none.
+    let limit =
+        |folder: std::path::PathBuf| cgroup::read(&folder, "memory.max")?.trim().parse().ok();
+    groups.unified().filter_map(limit).min()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn memory_is_judged_by_the_least_limit_on_the_way_up() {
         let root = tempfile::tempdir().unwrap();
+        let group_limit = |lines: &str| group_limit(&Groups::new(root.path(), lines));
         let groups = "12:memory:/elsewhere\n0::/system.slice/relay.service\n";
         let own = root.path().join("system.slice/relay.service");
         fs::create_dir_all(&own).unwrap();
-        assert_eq!(cgroup_limit(root.path(), groups), None);
+        assert_eq!(group_limit(groups), None);
         fs::write(own.join("memory.max"), "max\n").unwrap();
-        assert_eq!(cgroup_limit(root.path(), groups), None);
+        assert_eq!(group_limit(groups), None);
         fs::write(root.path().join("system.slice/memory.max"), "2000\n").unwrap();
-        assert_eq!(cgroup_limit(root.path(), groups), Some(2000));
+        assert_eq!(group_limit(groups), Some(2000));
         fs::write(own.join("memory.max"), "1000\n").unwrap();
-        assert_eq!(cgroup_limit(root.path(), groups), Some(1000));
+        assert_eq!(group_limit(groups), Some(1000));
         // A container sees its own group as the root.
         fs::write(root.path().join("memory.max"), "500\n").unwrap();
-        assert_eq!(cgroup_limit(root.path(), "0::/\n"), Some(500));
+        assert_eq!(group_limit("0::/\n"), Some(500));
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Report {
     }
 
     /// What the health report shows.
-    pub(crate) fn body<'a>(&'a self, version: &'a str) -> Body<'a> {
+    pub fn body<'a>(&'a self, version: &'a str) -> impl Serialize {
         let checks = self.checks.iter().map(|check| {
             let outcome = check.problem.as_ref().map_or("ok", |(_, reason)| reason);
             (check.name, outcome)
@@ -161,7 +161,7 @@ impl Report {
     }
 
     /// The body of `/ready`.
-    pub(crate) fn readiness(&self) -> Value {
+    pub fn readiness(&self) -> Value {
         match self.not_ready() {
             None => json!({ "ready": true }),
             Some(reason) => json!({ "ready": false, "reason": reason }),
@@ -171,7 +171,7 @@ impl Report {
 
 /// The body of the health report, in the order of the monitoring guide.
 #[derive(Serialize)]
-pub(crate) struct Body<'a> {
+struct Body<'a> {
     status: Status,
     version: &'a str,
     uptime_seconds: u64,

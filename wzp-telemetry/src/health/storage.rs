@@ -7,13 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
 use super::{Check, Consequence};
-
-/// With less free space than this, what a program keeps is soon lost.
-const LEAST_FREE: u64 = 32 * 1024 * 1024;
+use crate::probe;
 
 /// How long a file system has to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -84,9 +81,7 @@ fn problem_of(folder: &Path) -> Option<String> {
     if let Err(error) = access(folder, Access::WRITE_OK) {
         return Some(format!("cannot write to {place}: {error}"));
     }
-    let space = statvfs(folder).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    (free < LEAST_FREE).then(|| format!("{} free in {place}", ByteSize(free).display().iec()))
+    probe::shortage(folder)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,10 @@ use super::logins::Logins;
 /// Most credentials that are remembered as right. Programs that scrape are
 /// few; who has more users pays with bcrypt now and then.
 const REMEMBERED: usize = 256;
+
+/// Costs that a hash may have. One check at the most takes a second or two of a core, and
+/// whoever comes waits for the one under way and for his own, 9 seconds at most.
+const COSTS: RangeInclusive<u32> = 4..=14;
 
 /// Users and the hashes of their passwords.
 #[derive(Debug)]
@@ -44,10 +49,14 @@ impl Users {
     /// By name.
     ///
     /// # Errors
-    /// The first user whose hash is none of bcrypt's.
-    pub(super) fn new(hashes: BTreeMap<String, String>) -> Result<Self, String> {
-        match hashes.iter().find(|(_, hash)| HashParts::from_str(hash).is_err()) {
-            Some((user, _)) => Err(user.clone()),
+    /// The first user whose hash cannot be used, and why, as a predicate.
+    pub(super) fn new(hashes: BTreeMap<String, String>) -> Result<Self, (String, String)> {
+        let problem = |hash| match HashParts::from_str(hash) {
+            Err(_) => Some("is no bcrypt hash".to_owned()),
+            Ok(parts) => unfit(parts.get_cost()),
+        };
+        match hashes.iter().find_map(|(user, hash)| Some((user.clone(), problem(hash)?))) {
+            Some(found) => Err(found),
             None => Ok(Self { hashes, salt: salt(), right: Mutex::default() }),
         }
     }
@@ -109,6 +118,14 @@ impl Users {
         }
         digest.finalize().into()
     }
+}
+
+/// What is wrong with a cost: each step doubles the time of a check.
+fn unfit(cost: u32) -> Option<String> {
+    let (least, most) = (COSTS.start(), COSTS.end());
+    (!COSTS.contains(&cost)).then(|| {
+        format!("has the bcrypt cost {cost}, and {least} to {most} are taken: checks wait for each other")
+    })
 }
 
 /// All zeros should the system have no random numbers, which only makes what is
@@ -203,6 +220,10 @@ mod tests {
             (hash.clone(), true),
             (hash.replacen("$2b$", "$2y$", 1), true),
             (hash.replacen("$2b$", "$2a$", 1), true),
+            (hash.replacen("$04$", "$14$", 1), true),
+            (hash.replacen("$04$", "$15$", 1), false),
+            (hash.replacen("$04$", "$31$", 1), false),
+            (hash.replacen("$04$", "$03$", 1), false),
             ("secret".into(), false),
             ("$apr1$abcdefgh$0123456789012345678901".into(), false),
             (String::new(), false),

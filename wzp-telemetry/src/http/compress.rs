@@ -1,10 +1,5 @@
-//! gzip, for clients that take it.
+//! Who takes gzip, and what it is worth for.
 
-use std::io::Write;
-
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
 /// Shorter bodies fit into a packet anyway.
@@ -32,14 +27,6 @@ fn takes_gzip(accept_encoding: &str) -> bool {
         })
     };
     quality("gzip").or_else(|| quality("*")).is_some_and(|quality: f64| quality > 0.0)
-}
-
-/// Quickly rather than tightly: metrics shrink to a tenth even so.
-pub(crate) fn gzip(body: &Bytes) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    // Writing to a Vec does not fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default().into()
 }
 
 #[cfg(test)]

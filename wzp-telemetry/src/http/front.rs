@@ -4,8 +4,16 @@ use std::fmt::Write;
 
 use wzp_untrusted::text;
 
-use super::site::Program;
 use crate::health::Report;
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Such as `wzp-relay`.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\

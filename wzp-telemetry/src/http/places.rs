@@ -1,9 +1,11 @@
 //! Who has the connections of a listener, and who makes way for a newcomer.
 //!
 //! Whoever comes gets in. Where all places are taken, or all that one owner may have,
-//! the connection goes that is least of use: one that is not being answered before one
-//! that is, of the owner who has the most, and of these the one that has gone longest
-//! without an answer.
+//! another connection goes: of the network that has the most, there of the owner who has
+//! the most, and of these the one that has gone longest without an answer. Those that are
+//! being answered and those that are not have half of the places each, as far as both
+//! want them: neither who has just come nor who waits for a long answer is pushed out by
+//! the others.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +13,21 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+use crate::metrics::Abort;
+
+/// Who may have a place.
+pub trait Owner: Copy + Eq + Hash {
+    /// All owners that may well be one: it has a place in the same way as they.
+    fn network(self) -> Self;
+}
+
+/// A process, which no other stands for.
+impl Owner for i32 {
+    fn network(self) -> Self {
+        self
+    }
+}
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +45,15 @@ pub enum Lost {
     Crowded,
     /// Its owner had all that one may have, and wanted another.
     Share,
+}
+
+impl From<Lost> for Abort {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Crowded => Self::Crowded,
+            Lost::Share => Self::Share,
+        }
+    }
 }
 
 /// The places of a listener, by owner: an address, or a process.
@@ -48,14 +74,14 @@ struct Seats<K> {
 #[derive(Debug)]
 struct Seat<K> {
     owner: K,
-    /// Whether a request is being answered.
+    /// Whether a request is being answered, of somebody who may ask.
     busy: bool,
     /// The event of its beginning or last answer.
     since: u64,
     lost: oneshot::Sender<Lost>,
 }
 
-impl<K: Copy + Eq + Hash> Places<K> {
+impl<K: Owner> Places<K> {
     /// All of them free.
     pub fn new(share: Share) -> Arc<Self> {
         let seats = Seats { taken: BTreeMap::new(), events: 0 };
@@ -84,7 +110,7 @@ impl<K: Copy + Eq + Hash> Places<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Seats<K> {
+impl<K: Owner> Seats<K> {
     fn next_event(&mut self) -> u64 {
         self.events += 1;
         self.events
@@ -92,9 +118,10 @@ impl<K: Copy + Eq + Hash> Seats<K> {
 
     /// Who has to make way for a connection of `owner`, if anybody has to.
     fn least_of_use(&self, owner: K, share: Share) -> Option<(u64, Lost)> {
-        let mut held = HashMap::<K, usize>::new();
+        let (mut held, mut crowd) = (HashMap::<K, usize>::new(), HashMap::<K, usize>::new());
         for seat in self.taken.values() {
             *held.entry(seat.owner).or_default() += 1;
+            *crowd.entry(seat.owner.network()).or_default() += 1;
         }
         let (among, why): (Option<K>, _) = match () {
             () if held.get(&owner).is_some_and(|own| *own >= share.each) => {
@@ -104,8 +131,11 @@ impl<K: Copy + Eq + Hash> Seats<K> {
             () => return None,
         };
         let seats = self.taken.iter().filter(|(_, seat)| among.is_none_or(|k| k == seat.owner));
-        let least = seats.min_by_key(|(_, seat)| {
-            (seat.busy, Reverse(held.get(&seat.owner).copied()), seat.since)
+        let (busy, idle): (Vec<_>, Vec<_>) = seats.partition(|(_, seat)| seat.busy);
+        let seats = if busy.len() > idle.len() { busy } else { idle };
+        let least = seats.into_iter().min_by_key(|(_, seat)| {
+            let network = crowd.get(&seat.owner.network()).copied();
+            (Reverse(network), Reverse(held.get(&seat.owner).copied()), seat.since)
         });
         least.map(|(number, _)| (*number, why))
     }
@@ -113,13 +143,13 @@ impl<K: Copy + Eq + Hash> Seats<K> {
 
 /// A connection's place.
 #[derive(Debug)]
-pub struct Place<K: Copy + Eq + Hash> {
+pub struct Place<K: Owner> {
     places: Arc<Places<K>>,
     number: u64,
 }
 
-impl<K: Copy + Eq + Hash> Place<K> {
-    /// A request is being answered from here on.
+impl<K: Owner> Place<K> {
+    /// A request of somebody who may ask is being answered from here on.
     pub fn asked(&self) {
         self.update(|seat, _| seat.busy = true);
     }
@@ -142,7 +172,7 @@ impl<K: Copy + Eq + Hash> Place<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Place<K> {
+impl<K: Owner> Drop for Place<K> {
     fn drop(&mut self) {
         self.places.seats().taken.remove(&self.number);
     }
@@ -151,6 +181,13 @@ impl<K: Copy + Eq + Hash> Drop for Place<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Capitals are other owners in the network of the small letter.
+    impl Owner for char {
+        fn network(self) -> Self {
+            self.to_ascii_lowercase()
+        }
+    }
 
     /// Connections by name, the first letter being the owner's.
     struct Hall {
@@ -198,16 +235,38 @@ mod tests {
     }
 
     #[test]
-    fn who_is_being_answered_goes_last() {
-        let mut hall = Hall::new(3, 2);
-        for name in ["a1", "a2", "b1"] {
+    fn who_is_being_answered_and_who_has_just_come_have_half_of_the_places_each() {
+        let mut hall = Hall::new(4, 2);
+        for name in ["a1", "b1", "c1", "d1"] {
             hall.comes(name);
         }
         hall.place("a1").asked();
-        hall.place("a2").asked();
-        assert_eq!(hall.comes("c1"), [("b1", Lost::Crowded)]);
-        hall.place("c1").asked();
-        assert_eq!(hall.comes("d1"), [("a1", Lost::Crowded)], "even so a newcomer gets in");
+        hall.place("b1").asked();
+        assert_eq!(hall.comes("e1"), [("c1", Lost::Crowded)], "two are being answered");
+        hall.place("d1").asked();
+        assert_eq!(hall.comes("f1"), [("a1", Lost::Crowded)], "the oldest of three");
+        assert_eq!(hall.comes("g1"), [("e1", Lost::Crowded)]);
+        assert_eq!(hall.comes("h1"), [("f1", Lost::Crowded)]);
+        hall.place("g1").asked();
+        hall.place("h1").asked();
+        assert_eq!(hall.comes("i1"), [("b1", Lost::Crowded)], "even so a newcomer gets in");
+    }
+
+    #[test]
+    fn a_network_of_many_owners_makes_way_to_others_and_not_they_to_it() {
+        let mut hall = Hall::new(4, 4);
+        for name in ["x1", "a1", "A1", "A2"] {
+            hall.comes(name);
+        }
+        assert_eq!(hall.comes("a2"), [("A1", Lost::Crowded)], "A has the most of it");
+        for (comes, goes) in [("a3", "a1"), ("a4", "a2"), ("a5", "a3")] {
+            assert_eq!(hall.comes(comes), [(goes, Lost::Crowded)]);
+        }
+        for name in ["A2", "a4", "a5"] {
+            hall.place(name).asked();
+        }
+        assert_eq!(hall.comes("y1"), [("a4", Lost::Crowded)]);
+        assert!(hall.inside.iter().any(|(name, ..)| *name == "x1"), "it is the oldest of all");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Connections to a listener, and the rules that hold for all pages.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,10 +27,12 @@ use super::basic::Login;
 use super::compress;
 use super::logins::Logins;
 use super::pace::{Overdue, Pace, Paced};
-use super::places::{Lost, Place, Places, Share};
+use super::places::{Lost, Owner, Place, Places, Share};
 use super::site::{Page, Site, TEXT};
-use super::traffic::{Abort, Refusal, Traffic};
 use super::web_config::{Protection, WebConfig};
+use crate::gzip::gzip;
+use crate::log::target;
+use crate::metrics::{Abort, Refusal, Traffic};
 use crate::panics::supervised;
 use crate::{limited, settings};
 
@@ -135,7 +137,7 @@ impl Listening {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors: trying again at once would only spin.
-                    limited!(WARN, per_minute(1), %error, "cannot accept a connection to the metrics listener");
+                    limited!(HTTP, WARN, per_minute(1), %error, "cannot accept a connection to the metrics listener");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -174,7 +176,7 @@ impl Listening {
             Ok(Ok(stream)) => self.converse(stream, client).await,
             failed => {
                 let error = failed.err().map_or("refused", |_| "too slow");
-                debug!(error, "TLS handshake with the metrics listener failed");
+                debug!(target: target::HTTP, error, "TLS handshake with the metrics listener failed");
                 self.traffic.abort(Abort::Tls);
             }
         }
@@ -188,7 +190,6 @@ impl Listening {
         let was_asked = AtomicBool::new(false);
         let service = service_fn(async |request| {
             was_asked.store(true, Ordering::Relaxed);
-            place.asked();
             pace.asked();
             let response = self.answer(&request, client).await;
             place.answered();
@@ -203,7 +204,7 @@ impl Listening {
             ended = timeout(self.limits.connection, connection) => match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    debug!(%error, "connection to the metrics listener ended");
+                    debug!(target: target::HTTP, %error, "connection to the metrics listener ended");
                     self.traffic.abort(Abort::Request);
                 }
                 Err(_) => self.traffic.abort(Abort::Age),
@@ -233,7 +234,7 @@ impl Listening {
         let worthwhile = is_plain && compress::is_worthwhile(page.body.len());
         if worthwhile && compress::is_taken(request.headers()) {
             // Metrics are compressed already; others have a few kilobytes.
-            let compressed = compress::gzip(&page.body);
+            let compressed = gzip(&page.body);
             page = page.compressed(compressed);
         }
         let mut response = Response::new(Full::new(page.body));
@@ -246,6 +247,9 @@ impl Listening {
         ];
         let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
         response.headers_mut().extend(fields.into_iter().chain(page.fields));
+        for (name, value) in client.protection.iter().flat_map(|given| &given.fields) {
+            response.headers_mut().insert(name, value.clone());
+        }
         response
     }
 
@@ -261,10 +265,18 @@ impl Listening {
         }
         let page = async {
             self.admit(request, client).await?;
+            // Who waits for a check of a password has no right to a place by that.
+            client.place.asked();
             self.site.page(request.uri(), request.headers()).await
         };
         timeout(self.limits.answer, page).await.unwrap_or_else(|_| {
-            limited!(WARN, per_minute(6), path = request.uri().path(), "a page took too long");
+            limited!(
+                HTTP,
+                WARN,
+                per_minute(6),
+                path = request.uri().path(),
+                "a page took too long"
+            );
             let page = sentence(StatusCode::SERVICE_UNAVAILABLE, "it took too long");
             Err((Refusal::Late, page.with(RETRY_AFTER, 10)))
         })
@@ -317,6 +329,16 @@ fn household(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         v4 => v4,
+    }
+}
+
+/// What one owner is likely to have: an IPv6 /48, an IPv4 /24.
+impl Owner for IpAddr {
+    fn network(self) -> Self {
+        match self {
+            Self::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
+            Self::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
+        }
     }
 }
 

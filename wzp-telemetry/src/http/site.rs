@@ -8,21 +8,13 @@ use hyper::{StatusCode, Uri};
 use tracing::warn;
 use wzp_untrusted::json;
 
-use super::traffic::Refusal;
+use super::front::Program;
 use super::{compress, front};
 use crate::flight::SingleFlight;
 use crate::health::{Health, Report};
-use crate::metrics::{Format, Scrapes};
+use crate::log::target;
+use crate::metrics::{Format, Refusal, Scrapes};
 use crate::settings::{self, MetricsFormat};
-
-/// Who answers.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// Such as `wzp-relay`.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-}
 
 /// The pages of a listener: a front page, health, readiness, and on one of
 /// them metrics.
@@ -180,6 +172,6 @@ fn status(well: bool) -> StatusCode {
 }
 
 fn failed(reason: &str) -> (Refusal, Page) {
-    warn!(reason, "a page could not be made");
+    warn!(target: target::HTTP, reason, "a page could not be made");
     (Refusal::Failed, Page::new(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{reason}\n")))
 }

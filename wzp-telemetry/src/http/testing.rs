@@ -9,12 +9,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 use super::bind::{Purpose, bind};
+use super::front::Program;
 use super::serve::{Limits, Listening};
-use super::site::{Program, Site};
-use super::traffic::Traffic;
+use super::site::Site;
 use super::web_config::WebConfig;
 use crate::health::{Check, Health, Phase, Report};
-use crate::metrics::{Family, Registry, Scrapes, Source, single};
+use crate::metrics::{Family, Registry, Scrapes, Source, Traffic, single};
 use crate::settings;
 
 const PROGRAM: Program = Program { name: "wzp-test", version: "1.2.3" };

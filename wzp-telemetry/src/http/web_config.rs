@@ -3,6 +3,7 @@
 //!
 //! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>
 
+use crate::log::target;
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -20,7 +23,7 @@ use tracing::{info, warn};
 use wzp_untrusted::file;
 
 use super::basic::Users;
-use super::tls;
+use super::{server_fields, tls};
 
 /// How long a connection waits until it is known whether the files have changed.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -40,6 +43,10 @@ struct Files {
 pub(super) struct Protection {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) users: Users,
+    /// Header fields of all answers.
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    /// Whether nobody without a certificate is answered.
+    asks_for_certificates: bool,
     /// The files it was read from.
     files: Vec<PathBuf>,
 }
@@ -74,9 +81,9 @@ pub enum WebConfigError {
         /// What is wrong, and what is known.
         problem: String,
     },
-    /// A password is not hashed.
+    /// A password is not hashed, or with a cost that is not taken.
     #[error(
-        "in {}: basic_auth_users: the value of {user:?} is no bcrypt hash; make one with: htpasswd -nBC 10 \"\"",
+        "in {}: basic_auth_users: the value of {user:?} {problem}; make one with: htpasswd -nBC 10 \"\"",
         path.display()
     )]
     Password {
@@ -84,10 +91,20 @@ pub enum WebConfigError {
         path: PathBuf,
         /// Whose.
         user: String,
+        /// What is wrong, as a predicate.
+        problem: String,
     },
     /// Certificates or key cannot be used.
     #[error("in {}: tls_server_config: {problem}", path.display())]
     Tls {
+        /// The file.
+        path: PathBuf,
+        /// Which, and why.
+        problem: String,
+    },
+    /// Another key asks for what cannot be had.
+    #[error("in {}: {problem}", path.display())]
+    Setting {
         /// The file.
         path: PathBuf,
         /// Which, and why.
@@ -106,13 +123,18 @@ pub enum WebConfigError {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
     tls_server_config: Option<tls::Section>,
+    http_server_config: Option<server_fields::Section>,
     #[serde(default)]
     basic_auth_users: BTreeMap<String, String>,
+    rate_limit: Option<IgnoredAny>,
 }
+
+const RATE_LIMIT: &str = "rate_limit would bound the requests of all clients together, so that one \
+     could keep the others out; here metrics.max_connections_per_address bounds those of each";
 
 impl WebConfig {
     /// Reads the file.
@@ -129,6 +151,17 @@ impl WebConfig {
     /// The file and those that it names, as last read.
     pub fn files(&self) -> Vec<PathBuf> {
         self.0.in_use().files.clone()
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.0.in_use().tls.is_some()
+    }
+
+    /// Whether only those are answered who have a password or a certificate.
+    pub fn asks_who(&self) -> bool {
+        let protection = self.0.in_use();
+        protection.asks_for_certificates || !protection.users.is_empty()
     }
 
     /// How the next connection is protected. A change that cannot be used is
@@ -159,12 +192,12 @@ impl Files {
         }
         match self.reload(&in_use) {
             Ok(protection) => {
-                info!(file = %self.path.display(), "read again, it has changed");
+                info!(target: target::HTTP, file = %self.path.display(), "read again, it has changed");
                 *before = stamps(&protection.files);
                 *self.in_use() = Arc::new(protection);
             }
             Err(error) => {
-                warn!(%error, "what was read before stays in use");
+                warn!(target: target::HTTP, %error, "what was read before stays in use");
                 *before = now;
             }
         }
@@ -196,24 +229,31 @@ impl Protection {
         };
         // An empty file is nothing, and protects nothing.
         let content: Option<Content> = serde_saphyr::from_str(&text).map_err(parse)?;
-        let (section, hashes) = content.map_or_else(Default::default, |content| {
-            (content.tls_server_config, content.basic_auth_users)
-        });
-        let users = Users::new(hashes)
-            .map_err(|user| WebConfigError::Password { path: path.into(), user })?;
+        let content = content.unwrap_or_default();
+        let setting = |problem| WebConfigError::Setting { path: path.into(), problem };
+        if content.rate_limit.is_some() {
+            return Err(setting(RATE_LIMIT.to_owned()));
+        }
+        let fields = content.http_server_config.unwrap_or_default().fields();
+        let fields = fields.map_err(|problem| setting(format!("http_server_config: {problem}")))?;
+        let password =
+            |(user, problem)| WebConfigError::Password { path: path.into(), user, problem };
+        let users = Users::new(content.basic_auth_users).map_err(password)?;
         let mut files = vec![path.to_owned()];
         let folder = path.parent().unwrap_or(Path::new(""));
-        let tls = match section {
+        let mut asks_for_certificates = false;
+        let tls = match content.tls_server_config {
             None => None,
             Some(section) => {
                 let section = section.relative_to(folder);
+                asks_for_certificates = section.asks_for_certificates();
                 files.extend(section.files());
                 let acceptor = section.acceptor();
                 let tls = |problem| WebConfigError::Tls { path: path.into(), problem };
                 Some(acceptor.map_err(tls)?)
             }
         };
-        Ok(Self { tls, users, files })
+        Ok(Self { tls, users, fields, asks_for_certificates, files })
     }
 }
 

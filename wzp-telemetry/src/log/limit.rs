@@ -60,21 +60,23 @@ impl Limit {
     }
 }
 
-/// Logs a line that strangers can cause, at most so many times from this place. A line that comes after some were left out has their number in
-/// the field `suppressed`.
+/// Logs a line that strangers can cause, about one of [`target`](crate::log::target), at
+/// most so many times from this place. A line that comes after some were left out has
+/// their number in the field `suppressed`.
 ///
 /// ```
-/// wzp_telemetry::limited!(DEBUG, per_second(10), src_ip = "192.0.2.1", "connection refused");
+/// wzp_telemetry::limited!(SESSION, DEBUG, per_second(10), src_ip = "192.0.2.1", "connection refused");
 /// ```
 #[macro_export]
 macro_rules! limited {
-    ($level:ident, $per:ident($lines:expr), $($line:tt)+) => {{
+    ($target:ident, $level:ident, $per:ident($lines:expr), $($line:tt)+) => {{
         static LIMIT: $crate::log::Limit = $crate::log::Limit::$per($lines);
         // What is not logged anyway is not counted as suppressed.
-        if $crate::tracing::enabled!($crate::tracing::Level::$level)
+        if $crate::tracing::enabled!(target: $crate::log::target::$target, $crate::tracing::Level::$level)
             && let Some(admitted) = LIMIT.admit()
         {
             $crate::tracing::event!(
+                target: $crate::log::target::$target,
                 $crate::tracing::Level::$level,
                 suppressed = admitted.suppressed,
                 $($line)+

@@ -4,18 +4,13 @@
 //! [`Source`] of its own and registers both. Nothing here is on a packet path:
 //! numbers are read when somebody asks.
 
-mod family;
-mod format;
+#[cfg(feature = "metrics")]
+mod exposition;
 mod histogram;
-mod json;
-mod openmetrics;
-mod process;
-mod registry;
-mod runtime;
-mod scrapes;
 
-pub use family::{Description, Family, HistogramSeries, Series, Source, single};
-pub use format::Format;
+#[cfg(feature = "metrics")]
+pub use exposition::{
+    Abort, Description, Family, Format, HistogramSeries, Open, Refusal, Registry, ScrapeError,
+    Scrapes, Series, Source, Traffic, common, single,
+};
 pub use histogram::{Exemplar, Histogram, HistogramReading};
-pub use registry::Registry;
-pub use scrapes::{ScrapeError, Scrapes, common};

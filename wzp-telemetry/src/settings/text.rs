@@ -7,7 +7,8 @@ pub mod duration {
     use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    const HINT: &str = "write a duration such as \"5s\" or \"500ms\"";
+    /// What [`deserialize`] takes, in words.
+    pub const FORM: &str = "a duration such as \"5s\" or \"500ms\"";
 
     /// The duration in text that is read again as the same: "5s", "2m 30s", "30d".
     pub fn format(mut value: Duration) -> String {
@@ -43,12 +44,9 @@ pub mod duration {
     /// Reads one.
     ///
     /// # Errors
-    /// It is no duration; with an example.
+    /// It is no duration, and why, without [`FORM`].
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)
-            .map_err(|error| D::Error::custom(format!("{error}; {HINT}")))?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("{error}; {HINT}")))
+        humantime::parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 
     /// A string; its title says what it stands for.
@@ -84,7 +82,10 @@ pub mod url {
 pub mod size {
     use bytesize::ByteSize;
     use schemars::{Schema, SchemaGenerator, json_schema};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// What [`deserialize`] takes, in words.
+    pub const FORM: &str = "a size such as \"100MB\" or \"64KiB\"";
 
     /// The size in text that is read again as the same: bytesize's own rounds.
     pub fn format(value: ByteSize) -> String {
@@ -116,11 +117,9 @@ pub mod size {
     /// Reads one.
     ///
     /// # Errors
-    /// It is no size; with an example.
+    /// It is no size.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ByteSize, D::Error> {
-        ByteSize::deserialize(from).map_err(|error| {
-            D::Error::custom(format!("{error}; write a size such as \"100MB\" or \"64KiB\""))
-        })
+        ByteSize::deserialize(from)
     }
 
     /// A string or a number of bytes; its title says what it stands for.

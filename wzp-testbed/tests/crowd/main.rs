@@ -21,7 +21,7 @@ const FRAME: Duration = Duration::from_millis(20);
 fn relay(limits: &str) -> Loopback {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.toml");
-    std::fs::write(&path, format!("[limits]\n{limits}\n")).unwrap();
+    std::fs::write(&path, format!("metrics.keep_ended = \"1s\"\n[limits]\n{limits}\n")).unwrap();
     Loopback::new(&["--shards", "2", "--config", path.to_str().unwrap()])
 }
 

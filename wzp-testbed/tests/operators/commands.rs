@@ -32,7 +32,8 @@ impl Place {
 
     /// A client that talks until it is told to leave.
     fn talker(&self, name: &str) -> Client {
-        Client::start(&self.relay.client("room", name), &["--send-tone", "600"]).unwrap()
+        Client::start(&self.relay.client("room", name), &["--no-reconnect", "--send-tone", "600"])
+            .unwrap()
     }
 
     fn wait_for_sessions(&self, sessions: usize) {
@@ -119,7 +120,7 @@ fn sessions_and_rooms_are_listed_and_a_session_is_kicked_with_a_reason() {
     assert_eq!((&rooms[0]["room"], &rooms[0]["members"]), (&"room".into(), &2.into()), "{rooms}");
     let session = place.list("sessions")[0]["session"].as_str().unwrap().to_owned();
     assert!(done(&place.state, &["sessions"]).contains(&session));
-    assert!(done(&place.state, &["rooms"]).starts_with("1 rooms\nROOM  MEMBERS"));
+    assert!(done(&place.state, &["rooms"]).starts_with("1 room\nROOM  MEMBERS"));
 
     done(&place.state, &["kick", &session, "--reason", "too loud"]);
     place.wait_for_sessions(1);

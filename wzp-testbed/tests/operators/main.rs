@@ -2,15 +2,19 @@
 //!
 //! * `commands`: `wzp-relay ctl`
 //! * `doors`: what strangers are called
+//! * `forms`: one form for each thing that is told
 //! * `held`: what keeps a relay waiting
 //! * `manager`: what the service manager is told
+//! * `watching`: `ctl top`, `events` and `status`
 
 #![allow(clippy::unwrap_used)] // In a helper of a test, too, it is an assertion.
 
 mod commands;
 mod doors;
+mod forms;
 mod held;
 mod manager;
+mod watching;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -79,6 +79,7 @@ fn cases() -> Vec<(String, String, &'static str)> {
         (format!("{JWT}jwt.jwks_url = 'ftp://keys/?{CANARY}'\n"), "jwks_url"),
         (format!("{JWT}jwt.jwks_url = 'https://keys/?{CANARY}\n"), "line 3"),
         (format!("[auth]\nmode = 'webhook'\nwebhook.url = '{CANARY}'\n"), "webhook.url"),
+        (format!("[auth]\nmode = 'webhook'\nwebhook.url = 'http://a:99999/{CANARY}'\n"), "port"),
         (format!("[auth]\nmode = 'webhook'\nwebhook.url = https://a?{CANARY}\n"), "line 3"),
         (format!("[tracing]\nenabled = true\nendpoint = 'http://a:{CANARY}@b'\n"), "tracing"),
         (format!("[tracing]\nenabled = true\nendpoint = 'a:1?{CANARY}'\n"), "tracing"),
@@ -91,7 +92,7 @@ fn cases() -> Vec<(String, String, &'static str)> {
 fn what_is_wrong_is_told_without_the_secret() {
     for (bad, settings, part) in cases() {
         let place = Place::new(&bad);
-        for arguments in [&["config", "check"][..], &[]] {
+        for arguments in [&["config", "check"][..], &["doctor"], &[]] {
             let (output, text) = printed(&mut place.relay(arguments, &settings));
             assert!(!arguments.is_empty() || !output.status.success(), "{settings}: {text}");
             assert!(text.contains(part), "{settings}: {text}");

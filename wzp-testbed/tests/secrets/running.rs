@@ -92,6 +92,11 @@ fn assert_all_unseen(place: &Place, loopback: Loopback) {
     for command in [&["status"][..], &["sessions"], &["rooms"], &["status", "--json"]] {
         assert_unseen("ctl", &place.ctl(&loopback, command));
     }
+    for path in ["/status", "/sessions", "/rooms", "/config"] {
+        let answer = loopback.ask_admin("GET", path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert_unseen(path, &answer.body);
+    }
     assert_unseen("/metrics", &scrape_with_password(&loopback));
     for path in ["/health", "/ready", "/metrics?name=x"] {
         assert_unseen(path, &loopback.relay().get(path).unwrap().body);

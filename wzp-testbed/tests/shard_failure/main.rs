@@ -131,7 +131,7 @@ fn assert_it_is_told(loopback: &Loopback, lost: usize, there: usize) {
 
     let line = loopback.relay().logged("a thread panicked").unwrap();
     for part in
-        ["ERROR", "thread=\"shard-1\"", "place=\"wzp-relay/src/shard/rooms.rs:", "a test wants"]
+        ["ERROR", "thread=\"shard-1\"", "place=\"wzp-sfu/src/shard/rooms.rs:", "a test wants"]
     {
         assert!(line.contains(part), "{part} is not in {line}");
     }
@@ -191,7 +191,9 @@ fn with_all_shards_failing_a_restart_is_advised() {
 #[test]
 fn the_client_says_what_happened() {
     let loopback = Loopback::new(&["--shards", "1"]);
-    let anna = Client::start(&loopback.client("lobby", "anna"), &["--duration", "60"]).unwrap();
+    let anna =
+        Client::start(&loopback.client("lobby", "anna"), &["--no-reconnect", "--duration", "60"])
+            .unwrap();
     let deadline = Instant::now() + LIMIT;
     while value(&loopback, "wzp_relay_active_sessions", &[]) != Some(1.0) {
         assert!(Instant::now() < deadline, "anna does not join");

@@ -69,7 +69,7 @@ impl Place {
         let trust = Trust::Pinned(self.pin.parse().unwrap());
         let (room, name) = (room.to_owned(), number.to_string());
         let hello = Hello { role: Role::Participant.into(), room, name, ..Hello::default() };
-        join(&address, trust, hello).await.unwrap()
+        join(std::slice::from_ref(&address), trust, hello).await.unwrap()
     }
 
     /// A member whose session sits on that shard. Chance decides, so it may take

@@ -1,6 +1,7 @@
 //! `wzp-client load` at work, and what it reports.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,8 +10,8 @@ use wzp_testbed::process::Process;
 
 use super::cpus::{Split, start};
 use super::place::Place;
+use super::programs::{Programs, inside};
 use super::scenario::Scenario;
-use super::server::{Programs, Server, inside};
 
 /// How long all sessions may take to join, and to end.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -22,6 +23,13 @@ pub(crate) enum Trust {
     Pinned(String),
     /// They do not.
     Anyone,
+}
+
+/// Where a server takes participants in, and how they recognise it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) listen: SocketAddr,
+    pub(crate) trust: &'a Trust,
 }
 
 /// What is to be generated.
@@ -130,7 +138,7 @@ impl Generator {
     /// The program cannot be started.
     pub(crate) fn start(
         load: &Load,
-        server: &Server<'_>,
+        target: Target<'_>,
         programs: &Programs,
         place: &Place,
         cpus: &Split,
@@ -138,7 +146,7 @@ impl Generator {
         let scenario = &load.scenario;
         let mut command = inside(place.generator(), &programs.client);
         command.args(["load", "--json", "--room-prefix", load.rooms]);
-        match server.trust() {
+        match target.trust {
             Trust::Pinned(fingerprint) => command.args(["--pin", fingerprint]),
             Trust::Anyone => command.arg("--insecure"),
         };
@@ -153,7 +161,7 @@ impl Generator {
         ] {
             command.args([name, &value]);
         }
-        command.arg(server.listen().to_string());
+        command.arg(target.listen.to_string());
         let process = start("wzp-client load", &command, &cpus.generator)?;
         Ok(Self { process })
     }

@@ -14,9 +14,10 @@ use super::contestant::Contestant;
 use super::cpus::{Split, start};
 use super::generator::{Generator, Load, Report};
 use super::place::Place;
+use super::programs::Programs;
 use super::reading::{Process as ProcessReading, Reading};
 use super::scenario::Scenario;
-use super::server::{MetricsPage, Programs, Server};
+use super::server::{MetricsPage, Server};
 
 /// More than this share of its CPUs, and the server has no more to give.
 const SERVER_FULL: f64 = 0.95;
@@ -223,7 +224,7 @@ impl Bench {
     }
 
     fn start(&self, load: &Load, server: &Server<'_>) -> Result<Generator> {
-        Generator::start(load, server, &self.programs, &self.place, &self.cpus)
+        Generator::start(load, server.target(), &self.programs, &self.place, &self.cpus)
     }
 }
 

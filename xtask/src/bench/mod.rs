@@ -10,6 +10,7 @@ mod metric;
 mod outcome;
 mod place;
 mod plot;
+mod programs;
 mod reading;
 mod report;
 mod scenario;
@@ -35,8 +36,8 @@ use measure::Bench;
 use metric::US_PER_FRAME;
 use outcome::{Outcome, Row};
 use place::{Kind, Place};
+use programs::Programs;
 use scenario::Scenario;
-use server::Programs;
 
 /// What can be measured.
 #[derive(Debug, clap::Subcommand)]

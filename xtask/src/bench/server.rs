@@ -1,8 +1,7 @@
 //! A contestant at work.
 
-use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,9 @@ use wzp_testbed::relay::PATIENCE;
 
 use super::contestant::{Contestant, Program};
 use super::cpus::{Split, start};
-use super::generator::{Generator, Load, Trust};
+use super::generator::{Generator, Load, Target, Trust};
 use super::place::Place;
+use super::programs::{Programs, inside};
 
 /// No limit of the relay's may be what is measured.
 const CONFIG: &str = "[limits]
@@ -32,17 +32,6 @@ bytes_per_second = 100000000
 
 /// How long a server may take to end once it is told.
 const STOP: Duration = Duration::from_secs(10);
-
-/// The programs that were built.
-#[derive(Debug)]
-pub(crate) struct Programs {
-    /// This project's relay.
-    pub(crate) relay: PathBuf,
-    /// The naive one.
-    pub(crate) naive: PathBuf,
-    /// The client, which generates the load.
-    pub(crate) client: PathBuf,
-}
 
 /// A server that is ready. Killed when dropped.
 #[derive(Debug)]
@@ -117,7 +106,7 @@ impl<'a> Server<'a> {
     ) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let attempt = Generator::start(&Load::PROBE, self, programs, place, cpus)
+            let attempt = Generator::start(&Load::PROBE, self.target(), programs, place, cpus)
                 .and_then(Generator::joined_and_left);
             let Err(error) = attempt else { return Ok(()) };
             if let Some(status) = self.process.ended()? {
@@ -140,13 +129,8 @@ impl<'a> Server<'a> {
     }
 
     /// Where it takes participants in.
-    pub(crate) const fn listen(&self) -> SocketAddr {
-        self.listen
-    }
-
-    /// How participants recognise it.
-    pub(crate) const fn trust(&self) -> &Trust {
-        &self.trust
+    pub(crate) const fn target(&self) -> Target<'_> {
+        Target { listen: self.listen, trust: &self.trust }
     }
 
     /// Where its metrics are, if it serves any.
@@ -233,12 +217,4 @@ fn command(
         }
     };
     Ok(command)
-}
-
-/// A command that will run there.
-pub(crate) fn inside(namespace: Option<&Namespace>, program: impl AsRef<OsStr>) -> Command {
-    match namespace {
-        Some(namespace) => namespace.command(program),
-        None => Command::new(program),
-    }
 }

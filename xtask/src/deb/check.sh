@@ -1,14 +1,15 @@
 #!/bin/sh
-# Installs a package, starts the relay as its unit would, upgrades to a second
-# package, removes and purges it: in a view of this system whose changes go
-# nowhere, with a network of its own. Needs root, `unshare` and overlayfs.
+# Installs the relay's package, starts the relay as its unit would, upgrades to a
+# second package, removes and purges it; the client's package beside it: in a view of
+# this system whose changes go nowhere, with a network of its own. Needs root, `unshare`
+# and overlayfs.
 #
-#     check.sh OLD.deb NEW.deb
+#     check.sh OLD.deb NEW.deb CLIENT.deb SYMBOLS.ddeb
 set -eu
 if [ "${1:-}" != --inside ]; then
     exec unshare --mount --net --pid --fork --kill-child sh "$0" --inside "$@"
 fi
-old=$2 new=$3
+old=$2 new=$3 client=$4 symbols=$5
 
 place=$(mktemp -d)
 mount -t tmpfs none "$place"
@@ -20,6 +21,8 @@ mount -t tmpfs none "$place/root/run"
 mount -t tmpfs none "$place/root/tmp"
 cp "$old" "$place/root/tmp/old.deb"
 cp "$new" "$place/root/tmp/new.deb"
+cp "$client" "$place/root/tmp/client.deb"
+cp "$symbols" "$place/root/tmp/symbols.ddeb"
 # As on a system that never had a relay.
 rm -rf "$place/root/var/lib/wzp-relay" "$place/root/etc/wzp-relay" \
     "$place/root/etc/logrotate.d/wzp-relay"
@@ -57,7 +60,30 @@ inside id wzp-relay
 say start
 start
 inside wzp-relay ctl status
+
+say "the first call, as README.Debian has it"
+install /tmp/client.deb
+pin=$(inside wzp-relay ctl status | sed -n 's/^fingerprint *//p')
+inside wzp-client --pin "$pin" --room lobby --send-tone 1 --duration 1 127.0.0.1 ||
+    fail "no call"
 stop
+
+say "pages, completions, symbols"
+doc=$place/root/usr/share/doc/wzp-relay
+for file in "$doc/README.md" "$doc/docs/operations.md" "$doc/README.Debian" \
+    "$doc/changelog.Debian.gz" "$place"/root/usr/share/man/man1/wzp-relay.1.gz \
+    "$place"/root/usr/share/man/man1/wzp-relay-ctl-top.1.gz \
+    "$place"/root/usr/share/man/man1/wzp-client.1.gz \
+    "$place"/root/usr/share/bash-completion/completions/wzp-relay; do
+    [ -s "$file" ] || fail "${file#"$place/root"} is missing"
+done
+install /tmp/symbols.ddeb
+id=$(inside readelf --notes /usr/bin/wzp-relay | sed -n 's/^ *Build ID: \(..\)\(.*\)/\1\/\2/p')
+[ -s "$place/root/usr/lib/debug/.build-id/$id.debug" ] || fail "the symbols are of another build"
+if inside readelf --sections /usr/bin/wzp-relay | grep -q debug_line; then
+    fail "the program still has its symbols"
+fi
+inside dpkg --remove wzp-relay-dbgsym
 
 say rotate
 if inside which logrotate; then

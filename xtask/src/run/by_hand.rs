@@ -1,14 +1,11 @@
 //! The commands that do by hand what the demonstration did. Each can be copied
 //! as it is.
 
-use std::path::Path;
-
 use wzp_testbed::netns::Namespace;
 use wzp_testbed::relay::Relay;
 
-use super::counts::Counter;
+use super::counts::{Counter, shown};
 use super::{Demo, FORWARDED, ROOM, TONE};
-use crate::step::quoted;
 
 /// Two clients that join the running relay, and ways to look at it meanwhile.
 pub(super) fn print_for_this_relay(demo: &Demo<'_>, relay: &Relay<'_>, counter: Counter) {
@@ -57,10 +54,4 @@ fn at(namespace: Option<&Namespace>, line: &str) -> String {
         Some(namespace) => format!("ip netns exec {} {line}", namespace.name()),
         None => line.to_owned(),
     }
-}
-
-/// The path as one would type it here.
-pub(super) fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    quoted(path.strip_prefix(here).unwrap_or(path).as_os_str())
 }

@@ -1,13 +1,20 @@
 //! What the relay tells about the packets that it forwards, and who has
 //! counted them.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use wzp_testbed::relay::Relay;
 
-use super::by_hand::shown;
 use super::{Demo, FORWARDED, ROOM};
+use crate::step::quoted;
+
+/// The path as one would type it here.
+pub(super) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    quoted(path.strip_prefix(here).unwrap_or(path).as_os_str())
+}
 
 /// Who counts the packets that are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,11 @@ pub(super) fn forwarded(relay: &Relay<'_>) -> Result<f64> {
     Ok(relay.scrape()?.sum(FORWARDED, &[("room", ROOM)]).unwrap_or(0.0))
 }
 
+/// Packets that it dropped so far, of all its members and for all reasons.
+pub(super) fn dropped(relay: &Relay<'_>) -> Result<f64> {
+    Ok(relay.scrape()?.sum("wzp_relay_packets_dropped_total", &[]).unwrap_or(0.0))
+}
+
 /// The relay's own words about what it has forwarded.
 pub(super) fn print_forwarded(relay: &Relay<'_>, counter: Counter) -> Result<()> {
     let text = relay.get("/metrics")?.body;
@@ -73,7 +85,7 @@ pub(super) fn print_flows(demo: &Demo<'_>) -> Result<()> {
     let problem = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "wzp-relay ctl flows: {}\n{problem}", output.status);
     let (relay, state) = (shown(&demo.relay), shown(&demo.state()));
-    println!("\n{relay} flows --once --state-dir {state}:\n");
+    println!("\n{relay} ctl flows --once --state-dir {state}:\n");
     println!("{}", String::from_utf8_lossy(&output.stdout));
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod by_hand;
 mod counts;
 mod place;
+mod verdict;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,15 +16,16 @@ use signal_hook::iterator::Signals;
 use wzp_testbed::client::{Client, Launch as ClientLaunch, Summary};
 use wzp_testbed::measure::Comparison;
 use wzp_testbed::relay::{Launch, Relay};
-use wzp_testbed::{binaries, speech};
+use wzp_testbed::{binaries, realtime, speech};
 
 use crate::bound::bound;
 use crate::project::cargo;
 use crate::setup;
 use crate::step::Steps;
-use by_hand::shown;
 use counts::Counter;
+use counts::shown;
 use place::Place;
+use verdict::Facts;
 
 /// What `cargo xtask run` takes.
 #[derive(Debug, clap::Args)]
@@ -65,12 +67,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     std::fs::create_dir_all(&demo.folder)
         .with_context(|| format!("cannot make {}", demo.folder.display()))?;
+    // As sound has it on real systems, where it may: other work of this machine must
+    // not make the voices stumble.
+    let steady = realtime::set(true);
     let mut relay = demo.start_relay()?;
     println!("The relay listens on UDP {}.", relay.listen());
     let counter = Counter::of(&relay)?;
     counts::print_counter(&relay, counter, place.relay().is_some())?;
 
     let outcome = demo.talk(&relay, counter, &mut signals)?;
+    if steady {
+        realtime::set(false);
+        realtime::set_for(relay.id(), false);
+    }
     outcome.print(&demo);
     counts::print_forwarded(&relay, counter)?;
     if !options.once {
@@ -102,6 +111,8 @@ struct Outcome {
     listener: Summary,
     /// Only for speech: a tone is the same wherever one aligns it.
     comparison: Option<Comparison>,
+    /// Packets that the relay says it dropped.
+    dropped: f64,
 }
 
 impl<'a> Demo<'a> {
@@ -175,7 +186,8 @@ impl<'a> Demo<'a> {
             Some(said) => Some(Comparison::new(&said, &speech::read(&heard)?)),
             None => None,
         };
-        let outcome = Outcome { sender, listener, comparison };
+        let dropped = counts::dropped(relay)?;
+        let outcome = Outcome { sender, listener, comparison, dropped };
         ensure!(
             outcome.listener.frames_received > 0,
             "the listener heard nothing; the relay's log:\n{}",
@@ -216,6 +228,19 @@ impl<'a> Demo<'a> {
 }
 
 impl Outcome {
+    fn facts(&self) -> Facts {
+        let talkers = &self.listener.talkers;
+        Facts {
+            sent: self.sender.frames_sent,
+            received: self.listener.frames_received,
+            late: talkers.iter().map(|talker| talker.late).sum(),
+            gaps: self.comparison.as_ref().map_or(0, |comparison| comparison.gaps.len()),
+            dropped: self.dropped,
+            speaker_held_up_ms: self.sender.held_up_ms,
+            listener_held_up_ms: self.listener.held_up_ms,
+        }
+    }
+
     fn print(&self, demo: &Demo<'_>) {
         let (sent, received) = (self.sender.frames_sent, self.listener.frames_received);
         println!("\n  frames sent      {sent}");
@@ -234,6 +259,7 @@ impl Outcome {
                 comparison.length_error().as_millis()
             );
         }
+        println!("\n  {}", self.facts().verdict());
         println!("\nListen to it:\n\n  aplay {}", shown(&demo.heard()));
     }
 }

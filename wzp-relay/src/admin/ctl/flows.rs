@@ -1,20 +1,16 @@
 //! `wzp-relay ctl flows`: the busiest flows of a running relay, like top.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use hyper::Method;
 use serde::Serialize;
-use wzp_untrusted::json;
 use wzp_untrusted::text::start_of_name;
 
-use crate::admin::socket::{AskError, ask};
-use crate::kernel::Flow;
+use super::live::{self, Look, Space, View, rate, rest, short};
+use super::table::{Column, fitting};
+use crate::accounts::Flow;
+use crate::words::{counted, sum};
 
 /// What the table is sorted by, largest first; names by their letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -37,22 +33,14 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t)]
     pub sort: SortBy,
 
-    /// How many to show
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    pub most: usize,
+    #[command(flatten)]
+    view: View,
+}
 
-    /// Time between two looks, in seconds
-    #[arg(long, default_value_t = 1, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub interval: u64,
-
-    /// Show one table and end
-    #[arg(long)]
-    pub once: bool,
-
-    /// Print one JSON array and end: totals and rates of all flows
-    #[arg(long)]
-    pub json: bool,
+impl Look for Flow {
+    fn id(&self) -> &str {
+        &self.session
+    }
 }
 
 /// A flow and its rates between two looks.
@@ -67,17 +55,14 @@ struct Row {
 }
 
 impl Row {
-    fn between(before: Option<&Flow>, now: Flow, seconds: f64) -> Self {
-        let rate = |of: fn(&Flow) -> u64| {
-            // A flow that is new has all its packets from this interval.
-            (of(&now).saturating_sub(before.map_or(0, of))) as f64 / seconds
-        };
+    fn between(before: Option<&Flow>, now: &Flow, seconds: f64) -> Self {
+        let rate = |of: fn(&Flow) -> u64| rate(before.map(of), of(now), seconds);
         Self {
             rx_packets_per_second: rate(|flow| flow.rx_packets),
             rx_bytes_per_second: rate(|flow| flow.rx_bytes),
             tx_packets_per_second: rate(|flow| flow.tx_packets),
             tx_bytes_per_second: rate(|flow| flow.tx_bytes),
-            flow: now,
+            flow: now.clone(),
         }
     }
 
@@ -95,39 +80,8 @@ impl Row {
 /// # Errors
 /// No relay is there, or its kernel does not count.
 pub async fn show(socket: &Path, options: Options) -> Result<()> {
-    let interval = Duration::from_secs(options.interval);
-    let mut before = look(socket).await?;
-    loop {
-        let start = Instant::now();
-        tokio::time::sleep(interval).await;
-        let now = look(socket).await?;
-        let seconds = start.elapsed().as_secs_f64();
-        let known: HashMap<_, _> = before.iter().map(|flow| (&flow.session, flow)).collect();
-        let mut rows: Vec<_> = now
-            .iter()
-            .map(|flow| Row::between(known.get(&flow.session).copied(), flow.clone(), seconds))
-            .collect();
-        sort(&mut rows, options.sort);
-        let mut out = std::io::stdout().lock();
-        if options.json {
-            writeln!(out, "{}", json::to_string(&rows)?)?;
-            return Ok(());
-        }
-        if !options.once && out.is_terminal() {
-            // Cursor home, clear to the end: no flicker.
-            write!(out, "\x1b[H\x1b[J")?;
-        }
-        write!(out, "{}", table(&rows, options.most))?;
-        out.flush()?;
-        if options.once {
-            return Ok(());
-        }
-        before = now;
-    }
-}
-
-async fn look(socket: &Path) -> Result<Vec<Flow>, AskError> {
-    ask(socket, Method::GET, "/flows", &()).await
+    let sort = |rows: &mut [Row]| sort(rows, options.sort);
+    live::show(socket, "/flows", options.view, Row::between, sort, screen).await
 }
 
 fn sort(rows: &mut [Row], by: SortBy) {
@@ -139,52 +93,35 @@ fn sort(rows: &mut [Row], by: SortBy) {
     });
 }
 
-fn table(rows: &[Row], most: usize) -> String {
-    let all: f64 = rows.iter().map(Row::bytes).sum();
-    let share = |row: &Row| if all > 0.0 { row.bytes() / all * 100.0 } else { 0.0 };
-    let mut text = format!(
-        "{} flows, {} packets/s, {} bit/s\n{:<44} {:<20} {:<16} {:>9} {:>9} {:>11} {:>11} {:>6}\n",
-        rows.len(),
-        rows.iter().map(Row::packets).sum::<f64>().round(),
-        short(all * 8.0),
-        "PEER",
-        "ROOM",
-        "SESSION",
-        "RX pkt/s",
-        "TX pkt/s",
-        "RX bit/s",
-        "TX bit/s",
-        "SHARE",
-    );
-    for row in rows.iter().take(most) {
-        let room = start_of_name(&row.flow.room, 20);
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            text,
-            "{:<44} {room:<20} {:<16} {:>9.1} {:>9.1} {:>11} {:>11} {:>5.1}%",
-            row.flow.peer,
-            row.flow.session,
-            row.rx_packets_per_second,
-            row.tx_packets_per_second,
-            short(row.rx_bytes_per_second * 8.0),
-            short(row.tx_bytes_per_second * 8.0),
-            share(row),
-        );
-    }
-    if rows.len() > most {
-        let _ = writeln!(text, "and {} more (--most)", rows.len() - most);
-    }
-    text
-}
+/// A row, and its share of all bytes in per cent.
+type Shared = (Row, f64);
 
-/// 12.3k, 4.56M: three digits.
-fn short(value: f64) -> String {
-    match value {
-        1e9.. => format!("{:.2}G", value / 1e9),
-        1e6.. => format!("{:.2}M", value / 1e6),
-        1e3.. => format!("{:.1}k", value / 1e3),
-        _ => format!("{value:.0}"),
-    }
+const COLUMNS: &[Column<Shared>] = &[
+    ("PEER", |(row, _)| Some(row.flow.peer.clone())),
+    ("ROOM", |(row, _)| Some(start_of_name(&row.flow.room, 20))),
+    ("SESSION", |(row, _)| Some(row.flow.session.clone())),
+    ("RX pkt/s", |(row, _)| Some(format!("{:.1}", row.rx_packets_per_second))),
+    ("TX pkt/s", |(row, _)| Some(format!("{:.1}", row.tx_packets_per_second))),
+    ("RX bit/s", |(row, _)| Some(short(row.rx_bytes_per_second * 8.0))),
+    ("TX bit/s", |(row, _)| Some(short(row.tx_bytes_per_second * 8.0))),
+    ("SHARE", |(_, share)| Some(format!("{share:.1}%"))),
+];
+
+/// What comes first where not all fit.
+const FIRST: &[&str] =
+    &["PEER", "SHARE", "RX bit/s", "TX bit/s", "RX pkt/s", "TX pkt/s", "SESSION"];
+
+fn screen(rows: &[Row], Space { most, columns }: Space) -> String {
+    let all = sum(rows.iter().map(Row::bytes));
+    let share = |row: &Row| if all > 0.0 { row.bytes() / all * 100.0 } else { 0.0 };
+    let head = format!(
+        "{}, {} packets/s, {} bit/s\n",
+        counted(rows.len(), "flow"),
+        sum(rows.iter().map(Row::packets)).round(),
+        short(all * 8.0),
+    );
+    let shown: Vec<_> = rows.iter().take(most).map(|row| (row.clone(), share(row))).collect();
+    head + &fitting(COLUMNS, FIRST, &shown, columns) + &rest(rows.len(), most)
 }
 
 #[cfg(test)]
@@ -201,21 +138,26 @@ mod tests {
             tx_packets: packets * 2,
             tx_bytes: packets * 200,
         };
-        Row::between(Some(&flow(before)), flow(now), 2.0)
+        Row::between(Some(&flow(before)), &flow(now), 2.0)
     }
 
     #[test]
     fn rates_are_those_of_the_interval_and_shares_add_up() {
-        let rows = [row("a", "x", 10, 110), row("b", "evil\x1b[2J\n", 0, 300)];
+        let rows = [row("a", "x", 10, 110), row("\x1bb\n", "evil\x1b[2J\n", 0, 300)];
         assert_eq!((rows[0].rx_packets_per_second, rows[0].tx_bytes_per_second), (50.0, 10_000.0));
+        let table = |rows: &[Row], most| screen(rows, Space { most, columns: None });
         let text = table(&rows, 5);
         assert!(text.starts_with("2 flows, 600 packets/s, 480.0k bit/s\n"), "{text}");
-        assert!(text.contains(" 25.0%") && text.contains(" 75.0%"), "{text}");
+        assert!(text.contains(" 25.0%\n") && text.contains(" 75.0%\n"), "{text}");
         assert!(
-            text.contains(r"evil\u{1b}[2J\u{a} ") && text.lines().count() == 4,
-            "a room's name is not obeyed: {text}"
+            text.contains(r"evil\u{1b}[2J\u{a} ")
+                && text.contains(r" \u{1b}b\n ")
+                && text.lines().count() == 4,
+            "what a socket answers is not obeyed: {text}"
         );
         assert!(table(&rows, 1).contains("and 1 more"));
+        assert!(table(&rows[..1], 1).starts_with("1 flow, 150 packets/s"));
+        assert!(table(&[], 1).starts_with("0 flows, 0 packets/s, 0 bit/s\n"));
     }
 
     #[test]

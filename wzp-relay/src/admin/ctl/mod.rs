@@ -2,11 +2,14 @@
 //! admin socket and prints the answer.
 
 pub mod drain;
+mod events;
 pub mod flows;
+mod live;
 mod rooms;
 mod sessions;
 mod status;
 mod table;
+pub mod top;
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -20,10 +23,9 @@ use serde_json::Value;
 use wzp_untrusted::{json, text};
 
 use super::api::{BlockOrder, KickOrder, LogOrder};
-pub(crate) use status::date;
-
 use super::reload::Reloaded;
 use super::socket::{AskError, ask};
+use crate::output::Output;
 
 /// The end of `--help`.
 pub const HELP: &str = "\
@@ -41,8 +43,12 @@ pub enum Command {
     Sessions(Form),
     /// List the rooms that have members
     Rooms(Form),
-    /// Show the busiest flows, as the kernel counts them
+    /// Show the busiest sessions, as the kernel counts their packets
     Flows(flows::Options),
+    /// Show how the sessions fare: loss both ways, round trip, jitter, rates
+    Top(top::Options),
+    /// Follow what happens: joins, leaves, drops, changes, one line of JSON each
+    Events,
     /// End a session
     Kick {
         /// The session's id, as `sessions` and the log show it
@@ -70,7 +76,7 @@ pub enum Command {
     Undrain,
     /// Set what is logged until the relay ends or logging.level is changed
     LogLevel {
-        /// As in RUST_LOG, for example info or info,wzp_relay=debug
+        /// As in RUST_LOG, for example info or info,wzp::session=debug
         filter: String,
     },
     /// Read configuration, certificate and keys again, like SIGHUP, and hear whether it worked
@@ -103,6 +109,8 @@ pub async fn run(socket: &Path, command: Command) -> Result<()> {
             show(socket, "/rooms", form, |rows: &Vec<_>| rooms::list(rows)).await
         }
         Command::Flows(options) => flows::show(socket, options).await,
+        Command::Top(options) => top::show(socket, options).await,
+        Command::Events => events::follow(socket).await,
         Command::Kick { session, reason } => {
             let path = format!("/sessions/{session}");
             ask::<Value>(socket, Method::DELETE, &path, &KickOrder { reason }).await?;
@@ -145,7 +153,7 @@ fn told(Reloaded { changes, waiting, keys }: &Reloaded) -> String {
 /// The exit code that stands for this failure.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
-        Some(AskError::Absent { .. }) => 3,
+        Some(AskError::Absent { .. } | AskError::Late(_)) => 3,
         Some(AskError::Refused(_)) => 4,
         Some(AskError::Broken(_)) | None => 1,
     }
@@ -165,7 +173,7 @@ async fn show<T: serde::de::DeserializeOwned + Serialize>(
 }
 
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Output::new();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())

@@ -4,6 +4,7 @@ use wzp_untrusted::text;
 
 use super::table::{Column, table};
 use crate::admin::lists::RoomRow;
+use crate::words::counted;
 
 const COLUMNS: &[Column<RoomRow>] = &[
     ("ROOM", |row| Some(text::start_of_name(&row.room, 48))),
@@ -13,7 +14,8 @@ const COLUMNS: &[Column<RoomRow>] = &[
 ];
 
 pub(super) fn list(rows: &[RoomRow]) -> String {
-    format!("{} rooms\n", rows.len())
+    counted(rows.len(), "room")
+        + "\n"
         + &if rows.is_empty() { String::new() } else { table(COLUMNS, rows) }
 }
 
@@ -27,7 +29,7 @@ mod tests {
             RoomRow { room: "evil\u{202e}\u{1b}[2J\n".into(), members: 2, ..RoomRow::default() };
         assert_eq!(
             list(&[row]),
-            "1 rooms\n\
+            "1 room\n\
              ROOM                        MEMBERS\n\
              evil\\u{202e}\\u{1b}[2J\\u{a}  2\n"
         );

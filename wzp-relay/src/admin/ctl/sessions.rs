@@ -6,6 +6,7 @@ use wzp_untrusted::text;
 
 use super::table::{Column, table};
 use crate::admin::lists::SessionRow;
+use crate::words::counted;
 
 const COLUMNS: &[Column<SessionRow>] = &[
     ("SESSION", |row| Some(row.session.clone())),
@@ -20,7 +21,8 @@ const COLUMNS: &[Column<SessionRow>] = &[
 ];
 
 pub(super) fn list(rows: &[SessionRow]) -> String {
-    format!("{} sessions\n", rows.len())
+    counted(rows.len(), "session")
+        + "\n"
         + &if rows.is_empty() { String::new() } else { table(COLUMNS, rows) }
 }
 

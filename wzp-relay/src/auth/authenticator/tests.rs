@@ -9,10 +9,12 @@ use wzp_telemetry::settings;
 use wzp_testbed::service::{Answer, Service};
 
 use super::super::breaker::BreakerState;
-use super::super::{Grant, Refusal, request};
+use wzp_sfu::access::{Grant, Refusal};
+
+use super::super::request;
 use super::*;
 use crate::config::{JwtSection, WebhookSection};
-use crate::metrics::reason::AuthFailReason;
+use wzp_sfu::count::reason::AuthFailReason;
 
 fn start(section: &AuthSection) -> Authenticator {
     Authenticator::new(section, Audit::default()).unwrap()
@@ -118,8 +120,11 @@ async fn a_key_that_is_new_is_fetched_when_a_token_names_it_and_only_so_often() 
     assert!(server.asked().len() <= before + 1, "{:?}", server.asked());
     let stats = authenticator.stats();
     assert!(stats.jwks_last_success().is_some());
-    assert_eq!((stats.granted(), stats.failures(AuthFailReason::UnknownKey)), (3, 10));
-    assert_eq!(stats.duration.reading().counts.last(), Some(&13));
+    assert_eq!(
+        (stats.decisions.granted(), stats.decisions.failures(AuthFailReason::UnknownKey)),
+        (3, 10)
+    );
+    assert_eq!(stats.decisions.duration.reading().counts.last(), Some(&13));
 }
 
 #[tokio::test]
@@ -378,6 +383,41 @@ async fn requests_that_hang_leave_turns_to_others() {
 }
 
 #[tokio::test]
+async fn who_waits_for_the_breaker_has_no_turn_meanwhile() {
+    let server = moody();
+    let pause = Duration::from_millis(50);
+    let rules = WebhookSection {
+        max_concurrent: 8,
+        timeout: Duration::from_secs(3600),
+        breaker_failures: 2,
+        breaker_pause: pause,
+        ..WebhookSection::default()
+    };
+    let authenticator = Arc::new(start(&webhook(server.url("/"), rules)));
+    for address in [1, 2] {
+        let reason = refusal_from(&authenticator, address, "fail").await;
+        assert_eq!(reason, Some(AuthFailReason::Unavailable));
+    }
+    // Strangers of as many networks as there are turns: half of them try.
+    let mut hanging = tokio::task::JoinSet::new();
+    for network in 0..8 {
+        let ip = [198, 51, network, 1].into();
+        let (authenticator, stranger) =
+            (authenticator.clone(), AuthRequest { ip, ..request("hang") });
+        hanging.spawn(async move { decide(&authenticator, stranger).await });
+    }
+    let answered = async {
+        while server.asked().len() < 2 + 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while refusal_from(&authenticator, 1, "good").await.is_some() {
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), answered).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_new_key_is_known_soon_whoever_asked_for_others_before() {
     let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
     let published = Arc::new(Mutex::new(set(&[&old])));
@@ -468,6 +508,6 @@ async fn who_cannot_get_a_turn_in_time_is_told_so() {
     let reasons = waiting.join_all().await;
     assert!(!reasons.contains(&None), "{reasons:?}");
     // Only who waited until somebody else's time was over may have had a turn.
-    let busy = authenticator.stats().failures(AuthFailReason::Busy);
+    let busy = authenticator.stats().decisions.failures(AuthFailReason::Busy);
     assert!((5..10).contains(&busy), "{reasons:?}");
 }

@@ -15,6 +15,7 @@ fn a_file_that_is_written_is_for_one_thing() {
     symlink("there", here("soft")).unwrap();
     symlink("logs", here("folder")).unwrap();
     symlink("new", here("to-new")).unwrap();
+    symlink("logs/real.log", here("to-log")).unwrap();
     let both = |log: &str, audit: &str| {
         format!("logging.file = 'D/{log}'\naudit.enabled = true\naudit.file = 'D/{audit}'\n")
     };
@@ -36,6 +37,7 @@ fn a_file_that_is_written_is_for_one_thing() {
         (both("x.log", "x.log.1"), ["logging.file", "audit.file"], "put aside"),
         (both("x.log-20261201.gz", "x.log"), ["logging.file", "audit.file"], "put aside"),
         (both("x.torn-1", "x"), ["logging.file", "audit.file"], "put aside"),
+        (both("to-log", "logs/real.log.lock"), ["logging.file", "audit.file"], "put aside"),
         (both("x", "x/audit"), ["logging.file", "audit.file"], "folder for"),
         (log("state/identity.pem"), ["logging.file", "relay.state_dir"], "both are"),
         (log("state/identity.pem.new"), ["logging.file", "relay.state_dir"], "both are"),
@@ -63,6 +65,7 @@ fn a_file_that_is_written_is_for_one_thing() {
     let good = [
         both("x.log", "y.log"),
         both("x.log", "x.log.old"),
+        both("to-log", "to-log.lock"),
         both("x.log", &format!("y-{STAMP}.log")),
         both("x.log", &format!("logs/x-{STAMP}.log")),
         log("state/relay.log"),
@@ -79,8 +82,8 @@ fn a_file_that_is_written_is_for_one_thing() {
         let state = here("state");
         let arguments = [path.as_path(), "--state-dir".as_ref(), state.as_path()];
         let program: [&Path; 2] = ["wzp-relay".as_ref(), "--config".as_ref()];
-        let cli = Cli::parse(program.iter().chain(&arguments)).unwrap();
-        Loaded::with_environment(&cli, std::iter::empty()).map_err(|error| error.to_string())
+        let flags = Flags::parse(program.iter().chain(&arguments)).unwrap();
+        Loaded::with_environment(&flags, std::iter::empty()).map_err(|error| error.to_string())
     };
     for (text, keys, part) in clashes {
         let error = parse(&text).expect_err(&text);

@@ -7,8 +7,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::*;
 
 fn load_file(path: &std::path::Path) -> String {
-    let cli = Cli::parse(["wzp-relay", "--config", path.to_str().unwrap()]);
-    Loaded::with_environment(&cli.unwrap(), std::iter::empty()).unwrap_err().to_string()
+    let flags = Flags::parse(["wzp-relay", "--config", path.to_str().unwrap()]);
+    Loaded::with_environment(&flags.unwrap(), std::iter::empty()).unwrap_err().to_string()
 }
 
 #[test]

@@ -12,8 +12,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::CommandFactory;
-
 use super::*;
 
 /// A folder with a configuration file in it.
@@ -27,8 +25,8 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn load(text: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, String> {
     let (_folder, path) = file(text);
     let arguments = ["wzp-relay", "--config", path.to_str().unwrap()];
-    let cli = Cli::parse(arguments.iter().chain(flags)).unwrap();
-    Loaded::with_environment(&cli, environment(variables))
+    let flags = Flags::parse(arguments.iter().chain(flags)).unwrap();
+    Loaded::with_environment(&flags, environment(variables))
         .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
 }
 
@@ -68,25 +66,59 @@ fn the_sections_of_the_monitoring_guide_are_taken() {
 
 #[test]
 fn mistakes_are_named_with_their_place() {
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 38] = [
         ("[limits]\nroom_member = 7\n", &["FILE:2", "limits.room_member ", "limits.room_members"]),
         ("[limit]\n", &["FILE:1", "limit ", "[limits]"]),
         ("\n[limit]\nsessions = 5", &["FILE:3", "limit.sessions ", "limits.sessions", "sections"]),
         ("[relay]\nsessions = 5", &["FILE:2", "limits.sessions", "[relay] has listen, shards"]),
         ("relay.shards = 1\nlisten = 4\n", &["FILE:2", "listen ", "relay.listen"]),
         ("\"relay.shards\" = 1\n", &["FILE:1", "no such key"]),
-        ("limits = 5\n", &["FILE:1", "limits ", "invalid type"]),
-        ("[metrics.path]\na = 1\n", &["FILE:2", "metrics.path.a", "invalid type"]),
+        ("limits = 5\n", &["FILE:1", "limits ", "this is a section: write [limits]"]),
+        ("[metrics.path]\na = 1\n", &["FILE:2", "metrics.path.a", "is no section"]),
         (
             "[limits]\nsessions = 'many'\n",
-            &["FILE:2", "limits.sessions ", "many", "integer, 1 to 10000000"],
+            &[
+                "FILE:2",
+                "limits.sessions ",
+                ": this is the text \"many\"; wanted is a whole number, 1 to 10000000",
+            ],
         ),
-        ("[limits]\nsessions = -1\n", &["FILE:2", "limits.sessions ", "-1"]),
+        (
+            "[limits]\nsessions = -1\n",
+            &["FILE:2", "limits.sessions ", ": this is the whole number -1; "],
+        ),
+        ("relay.shards = 1.5", &["this is the number 1.5; wanted is a whole number, 0 to 256"]),
+        ("relay.shards = 2026-01-01", &["this is the date or time 2026-01-01; wanted is a whole"]),
+        ("relay.shards = [1]", &["this is a list; wanted is a whole number"]),
+        ("relay.shards = 99999999999999999999", &["line 1", "too large", "9223372036854775807"]),
+        ("logging.max_backups = 4294967296", &["wanted is a whole number, 0 to 4294967295"]),
+        ("metrics.max_room_series = -1", &["wanted is a whole number, 0 or more"]),
+        ("logging.compress = 'yes'", &["this is the text \"yes\"; wanted is true or false"]),
+        ("relay.cert = 5", &["this is the whole number 5; wanted is a text in quotes"]),
+        ("relay.cert = true", &["this is true; wanted is a text in quotes"]),
+        ("ebpf.interfaces = 'eth0'", &["this is the text \"eth0\"; wanted is a list of texts"]),
+        (
+            "ebpf.interfaces = ['a', 1]",
+            &["one in this list is the whole number 1; wanted is a list"],
+        ),
+        ("ebpf.mode = 1", &["this is the whole number 1; wanted is one of `off`, `auto`, `req"]),
+        (
+            "relay.listen = '127.0.0.1'",
+            &["\"127.0.0.1\" has no port; wanted is an IP address and a"],
+        ),
+        ("relay.listen = 'relay.example:1'", &["\"relay.example\" is no IP address; wanted is"]),
+        ("metrics.listen_addr = 9090", &["this is the whole number 9090; wanted is an IP address"]),
+        ("tracing.sample_rate = 'all'", &["this is the text \"all\"; wanted is a number, 0 to 1"]),
+        ("relay.drain_timeout = '5 aeons'", &["\"aeons\"", "; wanted is a duration such as"]),
+        (
+            "audit.events = ['key_rotation', 'x']",
+            &["one in this list is the text \"x\"; wanted is"],
+        ),
+        ("relay.shards = \"\"\"a\nb\"\"\"", &["the text \"a\\nb\"; wanted"]),
         ("[limits]\nidle_timeout = 5\n", &["FILE:2", "limits.idle_timeout ", "500ms"]),
         ("[limits]\nidle_timeout = 'soon'\n", &["FILE:2", "500ms"]),
         ("[logging]\nmax_size = 'much'\n", &["FILE:2", "logging.max_size", "100MB"]),
         ("[logging]\nlevel = 'loud'\n", &["FILE:2", "loud", "`trace`", "`error`"]),
-        ("[tracing]\nexporter = 'zipkin'\n", &["FILE:2", "tracing.exporter", "a collector"]),
         ("[tracing]\nexporter = 'zip'\n", &["FILE:2", "`otlp`", "`jaeger`"]),
         ("[limits]\nframe_bytes = 9000\n", &["limits.frame_bytes (file FILE:2)", "9000", "1150"]),
         ("[limits]\nidle_timeout = '1ms'\n", &["FILE:2", "1ms", "10ms to 1d"]),
@@ -97,6 +129,14 @@ fn mistakes_are_named_with_their_place() {
         let error = parse(text).unwrap_err();
         for part in expected {
             assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+        }
+        let begins = |line: &str| {
+            ["configuration: ", "  ", "in FILE"].iter().any(|start| line.starts_with(start))
+        };
+        assert!(error.lines().all(begins), "no sentence has a line break: {error}");
+        // The words of the libraries, which are for who writes programs.
+        for word in ["expected", "invalid type", "usize", "u32", "string", "sequence", "variant"] {
+            assert!(!error.contains(word) || error.contains("column"), "{text:?} gave {error:?}");
         }
     }
 }
@@ -110,6 +150,14 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ("tracing.sample_rate = 1.5", "0 to 1"),
         ("metrics.path = 'metrics'", "slash"),
         ("metrics.path = '/ready'", "another path"),
+        ("metrics.path = '/a b'", "does not send \" \""),
+        ("metrics.path = '/metrics?format=json'", "does not send \"?\""),
+        ("metrics.path = '/metrics#all'", "does not send \"#\""),
+        ("metrics.path = '/zähler'", "does not send \"ä\""),
+        ("health.path = \"/a\\u001b[2J\"", "does not send \"\\u{1b}\""),
+        ("metrics.path = '/50%'", "two hexadecimal digits"),
+        ("metrics.path = '/%zz'", "two hexadecimal digits"),
+        ("health.path = '/a/../b'", "leave out"),
         ("health.path = 'x'", "slash"),
         ("ebpf.mode = 'require'", "ebpf.interfaces"),
         ("relay.state_dir = ''", "HOME"),
@@ -123,9 +171,44 @@ fn values_that_do_not_fit_each_other_are_refused() {
         assert!(error.contains(expected), "{text:?} gave {error:?}, which lacks {expected:?}");
         assert!(error.contains("file FILE:1"), "{error}");
     }
+    for path in ["/", "/m", "/z%C3%A4hler", "/a/b-c_d~e.f/", "/$&'()*+,;=:@!"] {
+        let text = format!("metrics.path = \"{path}\"\nhealth.path = \"{path}\"");
+        assert!(parse(&text).is_ok(), "{text}");
+    }
     // What keeps silent sessions alive may be either.
     for text in ["idle_timeout = '10s'\nping_interval = '5s'", "ping_interval = '1m'"] {
         assert!(parse(&format!("[limits]\n{text}")).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn what_a_reload_mixes_has_to_fit_together() {
+    const QUICK: &str = "[limits]\nidle_timeout = '10s'\nping_interval = '5s'\n";
+    let refused = [
+        "limits.idle_timeout (as it is now, until a restart)",
+        "limits.ping_interval (in force after this reload)",
+        "silent sessions would end",
+    ];
+    let cases: [(&str, &str, &[&str]); 5] = [
+        (QUICK, "[limits]\nidle_timeout = '1h'\nping_interval = '30m'\n", &refused),
+        (QUICK, "", &refused),
+        (QUICK, "[limits]\nidle_timeout = '1h'\nping_interval = '5s'\n", &[]),
+        ("", QUICK, &[]),
+        (
+            "audit.enabled = true\naudit.file = '/nowhere/a'\n",
+            "logging.file = '/nowhere/a'\n",
+            &["audit.file (as it is now", "logging.file (in force", "both are"],
+        ),
+    ];
+    for (running, file, told) in cases {
+        let (running, file) = (parse(running).unwrap(), parse(file).unwrap());
+        let mixed = Change::apply(&running, &file).unwrap();
+        let outcome = mixed.check_in_force(&Change::between(&running, &file));
+        assert_eq!(outcome.is_err(), !told.is_empty(), "{outcome:?}");
+        let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        for part in told {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
     }
 }
 
@@ -139,11 +222,21 @@ fn a_receiver_of_traces_with_a_password_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_receiver_of_traces_at_a_port_that_is_none_is_refused() {
+    for endpoint in ["collector:65536", "http://collector:43170/", "collector:", "[::1]:0"] {
+        let found = parse(&format!("tracing.endpoint = '{endpoint}'"));
+        let is_refused = found.as_ref().is_err_and(|error| error.contains("1 to 65535"));
+        assert_eq!(is_refused, !endpoint.contains("43170"), "{endpoint}: {found:?}");
+    }
+}
+
+#[test]
 fn listeners_that_fight_are_refused() {
     let cases = [
         ("127.0.0.1:9090", "127.0.0.1:9090", true),
         ("0.0.0.0:9090", "127.0.0.1:9090", true),
         ("[::]:9090", "127.0.0.1:9090", true),
+        ("[::ffff:127.0.0.1]:9090", "127.0.0.1:9090", true),
         ("[::1]:9090", "[::]:9090", true),
         ("[::1]:9090", "0.0.0.0:9090", false),
         ("127.0.0.1:9090", "127.0.0.1:9091", false),
@@ -210,11 +303,11 @@ fn every_flag_sets_its_key() {
     for (flag, _, key, value) in flags {
         assert_eq!(values[key].to_string(), value, "{flag}");
     }
-    let command = Cli::command();
+    let command = flags::command();
     let known = command.get_arguments().filter(|argument| argument.get_id() != "config");
     let known: BTreeSet<_> =
         known.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect();
-    let mapped = cli::flags().into_iter().map(|flag| flag.long).collect();
+    let mapped = flags::flags().into_iter().map(|flag| flag.long).collect();
     assert_eq!(known, mapped, "an option that sets no key");
 }
 
@@ -228,8 +321,8 @@ fn a_certificate_of_the_command_line_brings_its_key() {
 #[test]
 fn a_changed_file_is_read_again() {
     let (_folder, path) = file("[limits]\nsessions = 5\n");
-    let cli = Cli { config: Some(path.clone()), ..Cli::default() };
-    let load = || Loaded::with_environment(&cli, std::iter::empty());
+    let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+    let load = || Loaded::with_environment(&flags, std::iter::empty());
     let old = load().unwrap().config;
     std::fs::write(&path, "[limits]\nsessions = 6\n").unwrap();
     let changes = Change::between(&old, &load().unwrap().config);

@@ -13,8 +13,8 @@ fn find(
         std::fs::remove_file(&path).unwrap();
     }
     let arguments = ["wzp-relay", "--config", path.to_str().unwrap()];
-    let cli = Cli::parse(arguments.iter().chain(flags)).unwrap();
-    StateDir::with_environment(&cli, environment(variables))
+    let flags = Flags::parse(arguments.iter().chain(flags)).unwrap();
+    StateDir::with_environment(&flags, environment(variables))
         .map(|found| (found.path.to_str().unwrap().to_owned(), found.problem.is_some()))
         .map_err(|error| error.to_string())
 }

@@ -28,8 +28,8 @@ fn wrong_variables_are_named_and_others_left_alone() {
     let cases = [
         ("WZP_LIMITS__SESIONS", "5", "did you mean WZP_LIMITS__SESSIONS"),
         ("WZP_X__Y", "5", "there are the sections relay"),
-        ("WZP_LIMITS__SESSIONS", "5\n[relay]", "invalid type"),
-        ("WZP_EBPF__INTERFACES", "eth0", "invalid type"),
+        ("WZP_LIMITS__SESSIONS", "5\n[relay]", "the text \"5\\n[relay]\"; wanted"),
+        ("WZP_EBPF__INTERFACES", "eth0", "wanted is a list of texts"),
         ("WZP_EBPF__SLOTS", "0", "1 to"),
         ("WZP___", "0", "no such key"),
         ("WZP_SHARD", "2", "did you mean WZP_SHARDS?"),
@@ -100,7 +100,7 @@ fn flags_have_variables_that_are_over_the_long_ones() {
 #[test]
 fn an_empty_variable_is_none() {
     let sections = key::sections();
-    let flags = cli::flags().into_iter().map(|flag| flag.variable);
+    let flags = flags::flags().into_iter().map(|flag| flag.variable);
     let keys = setting::keys(&sections).map(key::Key::variable);
     let others = ["WZP_CONFIG", "WZP_NO_SUCH", "WZP_NO__SUCH"].map(String::from);
     let names: Vec<_> = flags.chain(keys).chain(others).collect();
@@ -148,7 +148,7 @@ fn a_variable_that_is_no_text_is_named() {
         [("WZP_LISTEN", "relay.listen"), ("WZP_LOGGING__FILE", "logging.file"), ("WZP_X", "x")]
     {
         let variable = (OsString::from(name), OsString::from_vec(vec![b'/', 0xff]));
-        let error = Loaded::with_environment(&Cli::default(), [variable].into_iter());
+        let error = Loaded::with_environment(&Flags::default(), [variable].into_iter());
         let error = error.unwrap_err().to_string();
         assert!(error.contains(&format!("{key} (environment {name}): it is not UTF-8")), "{error}");
     }
@@ -158,6 +158,6 @@ fn a_variable_that_is_no_text_is_named() {
 fn the_file_may_be_named_by_the_environment() {
     let (_folder, path) = file("relay.shards = 7");
     let variable = [("WZP_CONFIG", path.to_str().unwrap())];
-    let loaded = Loaded::with_environment(&Cli::default(), environment(&variable)).unwrap();
+    let loaded = Loaded::with_environment(&Flags::default(), environment(&variable)).unwrap();
     assert_eq!(loaded.config.relay.shards, 7);
 }

@@ -44,19 +44,7 @@ fn the_example_holds_every_key_with_its_default() {
 }
 
 #[test]
-fn the_written_example_is_up_to_date() {
+fn the_written_example_is_the_defaults() {
     let written = include_str!("../../../../deploy/relay.toml");
-    let example = document::example(&key::sections()).unwrap();
-    assert!(written == example, "put there what `wzp-relay config example` prints");
     assert_eq!(parse(written).unwrap(), Config::default());
-}
-
-#[test]
-fn the_written_reference_is_up_to_date() {
-    let written = include_str!("../../../../docs/configuration.md");
-    let reference = document::reference(&key::sections()).unwrap();
-    assert!(
-        written.contains(&format!("<!-- reference -->\n\n{reference}\n<!-- /reference -->")),
-        "put between the marks what `wzp-relay config reference` prints"
-    );
 }

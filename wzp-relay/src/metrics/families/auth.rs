@@ -3,14 +3,14 @@
 use super::{Family, counter, gauge, histogram, single};
 use crate::auth::breaker::BreakerState;
 use crate::auth::stats::AuthStats;
-use crate::metrics::reason::{AuthFailReason, Reason};
+use wzp_sfu::count::reason::{AuthFailReason, Reason};
 
 pub(super) const FAMILIES: &[Family] = &[
     counter("wzp_relay_auth_attempts_total", "Auth validation attempts", |scrape| {
         let auth = &scrape.sources.auth;
         let failed: u64 = failures(auth).map(|(_, count)| count).sum();
         let series = |result: &str, count: u64| (vec![result.to_owned()], count as f64);
-        vec![series("ok", auth.granted()), series("fail", failed)]
+        vec![series("ok", auth.decisions.granted()), series("fail", failed)]
     })
     .by(&["result"]),
     counter(
@@ -25,7 +25,7 @@ pub(super) const FAMILIES: &[Family] = &[
     histogram(
         "wzp_relay_auth_duration_seconds",
         "From a participant's Hello at the control plane to the decision",
-        |scrape| vec![(Vec::new(), scrape.sources.auth.duration.reading())],
+        |scrape| vec![(Vec::new(), scrape.sources.auth.decisions.duration.reading())],
     ),
     gauge(
         "wzp_relay_auth_breaker_state",
@@ -57,5 +57,5 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 fn failures(auth: &AuthStats) -> impl Iterator<Item = (AuthFailReason, u64)> {
-    AuthFailReason::ALL.iter().map(|reason| (*reason, auth.failures(*reason)))
+    AuthFailReason::ALL.iter().map(|reason| (*reason, auth.decisions.failures(*reason)))
 }

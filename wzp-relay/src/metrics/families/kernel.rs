@@ -2,10 +2,11 @@
 
 use wzp_common::reason::Direction;
 
-use super::{Family, Scrape, Series, counter, gauge, single};
-use crate::kernel::{Flow, Hook, Totals};
-use crate::metrics::count::Count;
-use crate::metrics::stats::ShardStats;
+use super::{Family, Scrape, Series, counter, gauge, session_began, single};
+use crate::accounts::Flow;
+use wzp_kernel::{Hook, Totals};
+use wzp_sfu::count::number::Count;
+use wzp_sfu::count::stats::ShardStats;
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
@@ -104,13 +105,15 @@ pub(super) const FAMILIES: &[Family] = &[
         "Packets of a session, as the kernel counts them",
         |scrape| by_flow(scrape, |flow| (flow.rx_packets, flow.tx_packets)),
     )
-    .by(&["session_id", "direction"]),
+    .by(&["session_id", "direction"])
+    .began(session_began),
     counter(
         "wzp_relay_session_wire_bytes_total",
         "Their bytes, from the Ethernet header on",
         |scrape| by_flow(scrape, |flow| (flow.rx_bytes, flow.tx_bytes)),
     )
-    .by(&["session_id", "direction"]),
+    .by(&["session_id", "direction"])
+    .began(session_began),
     gauge("wzp_ebpf_slots_used", "Sessions that have a slot", |scrape| {
         single(scrape.kernel.slots.used.into())
     }),

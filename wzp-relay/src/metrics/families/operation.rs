@@ -51,6 +51,16 @@ pub(super) const FAMILIES: &[Family] = &[
         |scrape| single(scrape.sources.audit.counts().errors as f64),
     ),
     counter(
+        "wzp_relay_events_lost_total",
+        "Events that a follower of the admin socket did not read in time; it was told how many",
+        |scrape| single(scrape.sources.followers.lost() as f64),
+    ),
+    counter(
+        "wzp_relay_events_refused_total",
+        "Followers of the admin socket that were refused because there were 8 already",
+        |scrape| single(scrape.sources.followers.refused() as f64),
+    ),
+    counter(
         "wzp_relay_trace_spans_total",
         "Spans of traces: taken by the receiver, refused by it or not sent in time, or dropped because too many waited",
         |scrape| {

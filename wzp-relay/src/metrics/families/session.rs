@@ -1,30 +1,50 @@
 //! How sessions fare: each of the oldest, and all of them together.
 
-use super::{Family, HistogramSeries, Scrape, Series, counter, gauge, histogram, single};
-use crate::metrics::distributions::Distributions;
-use crate::metrics::sessions::SessionReading;
+use wzp_common::reason::Direction;
+
+use super::{
+    Family, HistogramSeries, Scrape, Series, counter, gauge, histogram, session_began, single,
+};
+use crate::words::{milliseconds, percent};
+use wzp_sfu::count::distributions::Distributions;
+use wzp_sfu::count::sessions::SessionReading;
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "wzp_relay_session_jitter_buffer_depth",
         "Buffer depth per session: milliseconds of voice waiting in its client, as it reports",
-        |scrape| by_session(scrape, |reading| Some(reading.buffer_depth?.as_secs_f64() * 1e3)),
+        |scrape| by_session(scrape, |reading| Some(milliseconds(reading.buffer_depth?))),
     )
     .by(&["session_id"]),
     gauge(
         "wzp_relay_session_loss_pct",
-        "Packet loss percentage: frames of the session that did not come during the last minute",
-        |scrape| by_session(scrape, |reading| Some(reading.loss? * 1e2)),
+        "Packet loss percentage: frames lost on their way during the last minute, in the worse direction",
+        |scrape| by_session(scrape, |reading| Some(percent(reading.loss()?))),
     )
     .by(&["session_id"]),
     gauge("wzp_relay_session_loss_ratio", "The same as a share of 1", |scrape| {
-        by_session(scrape, |reading| reading.loss)
+        by_session(scrape, SessionReading::loss)
     })
     .by(&["session_id"]),
     gauge(
+        "wzp_relay_session_frame_loss_ratio",
+        "Frames from the session's client (rx) and to it (tx) lost on their way during the last minute, a share of 1",
+        |scrape| {
+            let rx = by_session(scrape, |reading| reading.loss_rx);
+            let tx = by_session(scrape, |reading| reading.loss_tx);
+            let both = [(Direction::Rx, rx), (Direction::Tx, tx)].into_iter();
+            both.flat_map(|(direction, series)| series.into_iter().map(move |(mut labels, loss)| {
+                labels.push(direction.name().to_owned());
+                (labels, loss)
+            }))
+            .collect()
+        },
+    )
+    .by(&["session_id", "direction"]),
+    gauge(
         "wzp_relay_session_rtt_ms",
         "Round-trip time between the relay and the session's client, in milliseconds",
-        |scrape| by_session(scrape, |reading| Some(reading.rtt?.as_secs_f64() * 1e3)),
+        |scrape| by_session(scrape, |reading| Some(milliseconds(reading.rtt?))),
     )
     .by(&["session_id"]),
     gauge("wzp_relay_session_rtt_seconds", "The same in seconds", |scrape| {
@@ -36,25 +56,29 @@ pub(super) const FAMILIES: &[Family] = &[
         "Jitter buffer underruns of the session's client, as it reports",
         |scrape| by_session(scrape, |reading| Some(reading.underruns? as f64)),
     )
-    .by(&["session_id"]),
+    .by(&["session_id"])
+    .began(session_began),
     counter(
         "wzp_relay_session_overruns_total",
         "Jitter buffer overruns of the session's client, as it reports",
         |scrape| by_session(scrape, |reading| Some(reading.overruns? as f64)),
     )
-    .by(&["session_id"]),
+    .by(&["session_id"])
+    .began(session_began),
     counter(
         "wzp_relay_session_packets_sent_total",
         "QUIC packets sent to the session's client",
         |scrape| by_session(scrape, |reading| Some(reading.packets_sent as f64)),
     )
-    .by(&["session_id"]),
+    .by(&["session_id"])
+    .began(session_began),
     counter(
         "wzp_relay_session_packets_lost_total",
         "Those that it did not acknowledge in time",
         |scrape| by_session(scrape, |reading| Some(reading.packets_lost as f64)),
     )
-    .by(&["session_id"]),
+    .by(&["session_id"])
+    .began(session_began),
     gauge(
         "wzp_relay_session_congestion_window_bytes",
         "Bytes that may be on their way to the session's client",
@@ -83,9 +107,15 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     histogram(
         "wzp_relay_loss_ratio",
-        "Losses of all sessions during the last minute, each about once a second",
-        |scrape| all(scrape, |distributions| &distributions.loss),
-    ),
+        "Losses of all sessions during the last minute, from their clients (rx) and to them (tx), each about once a second",
+        |scrape| {
+            let Distributions { loss_rx, loss_tx, .. } = &scrape.sources.sessions.distributions;
+            [(Direction::Rx, loss_rx), (Direction::Tx, loss_tx)]
+                .map(|(direction, loss)| (vec![direction.name().to_owned()], loss.reading()))
+                .into()
+        },
+    )
+    .by(&["direction"]),
     histogram(
         "wzp_relay_jitter_seconds",
         "Interarrival jitter that all sessions report, each about once a second",

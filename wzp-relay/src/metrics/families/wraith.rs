@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::session::all;
 use super::{Family, Scrape, Series, counter, gauge, histogram, single};
-use crate::kernel::Totals;
-use crate::metrics::count::Count;
-use crate::metrics::reason::{PerReason, Reason};
-use crate::metrics::stats::ShardStats;
+use wzp_kernel::Totals;
+use wzp_sfu::count::number::Count;
+use wzp_sfu::count::reason::{PerReason, Reason};
+use wzp_sfu::count::stats::ShardStats;
 
 pub(super) const FAMILIES: &[Family] = &[
     counter(

@@ -13,13 +13,14 @@ use std::time::Instant;
 
 use wzp_telemetry::limited;
 
-use crate::config::Limits;
-use crate::metrics::reason::UnsentReason;
-use crate::metrics::stats::ShardStats;
-use crate::shard::{OutPacket, Standing};
 use batch::{BATCH, Sent};
 use lanes::{Lane, Lanes};
 use waiting::{Room, Waiting};
+use wzp_sfu::count::reason::UnsentReason;
+use wzp_sfu::count::stats::ShardStats;
+use wzp_sfu::limits::Limits;
+use wzp_sfu::session::Standing;
+use wzp_sfu::shard::OutPacket;
 
 /// The worst standing first: who gets better in a turn has its packets leave in
 /// order.
@@ -144,8 +145,9 @@ impl Egress {
             done += batch::send(socket, &packets[done..], &mut sent);
             if let Some(blocked) = packets.get(done) {
                 self.lanes.fill(lane, now);
+                self.stats.send_lane_fills.add(1);
                 self.show_full();
-                limited!(WARN, per_minute(6), dst_ip = %blocked.destination.ip().to_canonical(),
+                limited!(NET, WARN, per_minute(6), dst_ip = %blocked.destination.ip().to_canonical(),
                          "a send buffer is full: an interface or a neighbour, perhaps of this \
                           destination, is slower than what is sent to it");
             }
@@ -201,7 +203,9 @@ mod tests {
     use wzp_testbed::skip;
 
     use super::*;
-    use crate::net::{socket, steering};
+    use wzp_kernel::steering;
+
+    use crate::net::socket;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -226,7 +230,7 @@ mod tests {
             // Less than a packet in the time that a test takes, after the first 16 kB.
             bottleneck::outgoing(&host, "slow", 100, 64 * 1024 * 1024).unwrap();
             let (main, lanes) = host.run(|| {
-                let mut sockets = socket::bind("0.0.0.0:0".parse().unwrap(), 1).unwrap();
+                let mut sockets = socket::bind("0.0.0.0:0".parse().unwrap(), 1, 1 << 20).unwrap();
                 let steering = steering::start(&sockets, false);
                 let mut lanes = socket::open_lanes(&sockets, steering);
                 (sockets.remove(0), lanes.remove(0))

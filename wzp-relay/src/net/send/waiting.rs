@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::shard::{OutPacket, Standing};
+use wzp_sfu::session::Standing;
+use wzp_sfu::shard::OutPacket;
 
 /// Voice that is older than this is of no use: jitter buffers have gone on
 /// without it.

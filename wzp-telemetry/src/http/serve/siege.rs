@@ -108,12 +108,9 @@ async fn an_answer_may_take_longer_than_a_request() {
 #[tokio::test]
 async fn those_who_guess_passwords_keep_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("web.yml");
-    let hash = bcrypt::hash("secret", 10).unwrap();
-    std::fs::write(&path, format!("basic_auth_users:\n  anna: {hash}\n")).unwrap();
     let patient = Duration::from_secs(120);
     let limits = Limits { tries_per_minute: 2, answer: patient, ..limits() };
-    let server = Server::within(limits, Some(WebConfig::load(&path).unwrap())).await;
+    let server = Server::within(limits, Some(one_user(&folder))).await;
     let (refused, mut refusals) = tokio::sync::mpsc::unbounded_channel();
     let mut guessers = tokio::task::JoinSet::new();
     for host in 0..60 {
@@ -151,15 +148,69 @@ async fn those_who_guess_passwords_keep_nobody_out() {
     assert_eq!(metrics.value("wzp_http_refused_requests_total{reason=\"tries\"}"), 1.0);
 }
 
+/// A file with one user, anna, whose password is secret.
+fn one_user(folder: &tempfile::TempDir) -> WebConfig {
+    let path = folder.path().join("web.yml");
+    let hash = bcrypt::hash("secret", 10).unwrap();
+    std::fs::write(&path, format!("basic_auth_users:\n  anna: {hash}\n")).unwrap();
+    WebConfig::load(&path).unwrap()
+}
+
+#[tokio::test]
+async fn those_who_guess_from_many_addresses_do_not_take_a_newcomers_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { answer: Duration::from_secs(120), ..limits() };
+    let server = Server::within(limits, Some(one_user(&folder))).await;
+    let right = format!("Basic {}", STANDARD.encode("anna:secret"));
+    let fields = [("authorization", &*right)];
+    assert_eq!(server.ask(Method::GET, "/ready", &fields).await.status, 200);
+    // More than there are places, all of whom wait for a check.
+    let mut held = Vec::new();
+    let mut guess_from = async |hosts: std::ops::Range<u32>| {
+        for host in hosts {
+            let mut stream = server.connect_from(ATTACKER + host).await;
+            let guess = STANDARD.encode(format!("anna:guess {host}"));
+            let request =
+                format!("GET /ready HTTP/1.1\r\nhost: x\r\nauthorization: Basic {guess}\r\n\r\n");
+            // It may have had to make way already.
+            let _ = stream.write_all(request.as_bytes()).await;
+            held.push(stream);
+        }
+    };
+    guess_from(0..100).await;
+    let slow = server.connect().await;
+    // As long as they come before it has asked.
+    guess_from(100..250).await;
+    assert_eq!(soon(ask(slow, Method::GET, "/metrics", &fields)).await.status, 200);
+}
+
+#[tokio::test]
+async fn those_who_ask_from_many_addresses_do_not_take_a_newcomers_place() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    let slow = server.connect().await;
+    // Each of them is answered at once, or is silent.
+    for host in 0..250 {
+        let mut stream = server.connect_from(ATTACKER + host).await;
+        if host % 2 == 0 {
+            let _ = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        }
+        held.push(stream);
+    }
+    assert_eq!(soon(ask(slow, Method::GET, "/metrics", &[])).await.status, 200);
+}
+
 #[test]
 fn neighbours_in_a_network_count_as_one() {
     let cases = [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("::1", "::"),
+        ("192.0.2.1", "192.0.2.1", "192.0.2.0"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.0"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1::"),
+        ("::1", "::", "::"),
     ];
-    for (address, counted) in cases {
-        assert_eq!(household(address.parse().unwrap()), counted.parse::<IpAddr>().unwrap());
+    for (address, counted, network) in cases {
+        let household = household(address.parse().unwrap());
+        assert_eq!(household, counted.parse::<IpAddr>().unwrap());
+        assert_eq!(household.network(), network.parse::<IpAddr>().unwrap());
     }
 }

@@ -108,12 +108,42 @@ fn mistakes_are_named_with_what_to_do() {
     folder.write("other.pem", &other);
     folder.write("line.pem", &other.replace('\n', " "));
     folder.write("damaged.pem", &other.replace("MI", "AA"));
-    let cases: [(String, &[&str]); 17] = [
+    let cases: [(String, &[&str]); 29] = [
         ("tls_server_config: [".into(), &["web.yml", "line 1"]),
         ("tls_config:\n  cert_file: a\n".into(), &["line 1, column 1", "tls_server_config"]),
-        (format!("{TLS}  max_version: TLS13\n"), &["line 4, column 3", "min_version"]),
+        (format!("{TLS}  max_versions: TLS13\n"), &["line 4, column 3", "max_version"]),
+        (
+            format!("{TLS}  min_version: TLS13\n  max_version: TLS12\n"),
+            &["max_version is below min_version"],
+        ),
+        (
+            format!("{TLS}  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n"),
+            &["cipher_suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"],
+        ),
+        (format!("{TLS}  cipher_suites: []\n"), &["cipher_suites has none"]),
+        (
+            format!("{TLS}  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),
+            &["cipher_suites has none for max_version: TLS12"],
+        ),
+        (format!("{TLS}  curve_preferences: [CurveP224]\n"), &["curve_preferences", "CurveP256"]),
+        (format!("{TLS}  client_allowed_sans: [a]\n"), &["client_allowed_sans", "asks nobody"]),
+        (format!("{TLS}  cert: |\n    secret\n"), &["cert would have", "cert_file"]),
+        (format!("{TLS}  key: secret\n"), &["key would have", "key_file"]),
+        ("http_server_config:\n  http2: true\n".into(), &["HTTP/2", "false"]),
+        (
+            "http_server_config:\n  headers:\n    Set-Cookie: secret\n".into(),
+            &["headers", "Strict-Transport-Security"],
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: \"secret\\u0007\"\n".into(),
+            &["x-frame-options", "one line"],
+        ),
+        ("rate_limit:\n  interval: 1s\n".into(), &["rate_limit would bound", "max_connections"]),
         (format!("{TLS}  min_version: TLS10\n"), &["line 4", "known are TLS12"]),
-        (format!("{TLS}  client_auth_type: RequestClientCert\n"), &["RequireAndVerifyClientCert"]),
+        (
+            format!("{TLS}  client_auth_type: RequestClientCert\n"),
+            &["would take any certificate", "RequireAndVerifyClientCert"],
+        ),
         ("basic_auth_users: secret\n".into(), &["line 1", "not what belongs here"]),
         (format!("{TLS}{TLS}"), &["line 4", "twice"]),
         (TLS.replace("key.pem", "line.pem"), &["key_file", "line.pem", "line breaks"]),
@@ -178,6 +208,62 @@ async fn clients_need_a_certificate_if_it_says_so() {
     // With TLS 1.3 a client learns of the refusal when it reads.
     let mut stream = folder.connect(server.address, false).await.unwrap();
     assert!(stream.read_to_end(&mut Vec::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn of_those_with_a_certificate_only_the_named_get_in() {
+    let folder = Folder::new();
+    for (names, gets_in) in [("localhost", true), ("other, localhost", true), ("other", false)] {
+        let path = folder.file(&format!(
+            "{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  \
+             client_allowed_sans: [{names}]\n"
+        ));
+        let server = serve(&path).await;
+        let mut stream = folder.connect(server.address, true).await.unwrap();
+        if gets_in {
+            assert_eq!(ask(stream, Method::GET, "/ready", &[]).await.status, 200, "{names}");
+        } else {
+            assert!(stream.read_to_end(&mut Vec::new()).await.is_err(), "{names}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn versions_suites_and_groups_are_those_that_are_named() {
+    use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
+    let folder = Folder::new();
+    let path = folder.file(&format!(
+        "{TLS}  max_version: TLS12\n  prefer_server_cipher_suites: true\n  cipher_suites:\n    \
+         - TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256\n  curve_preferences: [CurveP384]\n"
+    ));
+    let server = serve(&path).await;
+    let stream = folder.connect(server.address, false).await.unwrap();
+    let (_, tls) = stream.get_ref();
+    assert_eq!(tls.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+    assert_eq!(
+        tls.negotiated_cipher_suite().unwrap().suite(),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+    );
+    let group = tls.negotiated_key_exchange_group().map(|group| group.name());
+    assert_eq!(group, Some(NamedGroup::secp384r1));
+}
+
+#[tokio::test]
+async fn answers_have_the_fields_that_are_named() {
+    let folder = Folder::new();
+    let headers = "http_server_config:\n  http2: false\n  headers:\n    \
+                   strict-transport-security: max-age=31536000\n    X-Frame-Options: deny\n    \
+                   Content-Security-Policy: default-src 'self'\n";
+    let server = serve(&folder.file(&format!("{TLS}{headers}"))).await;
+    let answer = folder.get(&server, &[]).await;
+    for (name, value) in [
+        ("strict-transport-security", "max-age=31536000"),
+        ("x-frame-options", "deny"),
+        ("content-security-policy", "default-src 'self'"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.field(name), Some(value), "{name}");
+    }
 }
 
 #[tokio::test]

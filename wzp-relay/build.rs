@@ -1,0 +1,5 @@
+//! Tells the program its commit and its features.
+
+fn main() {
+    wzp_build::tell();
+}
