@@ -2,6 +2,7 @@
 //! pipe that nobody reads any more.
 
 use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use tracing::Level;
 use wzp_telemetry::log;
@@ -26,6 +27,12 @@ impl Output {
 impl Default for Output {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
