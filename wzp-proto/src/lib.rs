@@ -7,6 +7,7 @@
 //! * [`media`]: the header of a media datagram
 //! * [`control`]: the messages of the control stream
 //! * [`membership`]: who is in a room, cut into such messages
+//! * [`placement`]: where a room has its home
 //! * [`framing`]: how messages are laid into the stream
 //! * [`settling`]: when a frame that has not come is lost
 //! * [`close`]: the codes that end a session
@@ -27,6 +28,7 @@ pub mod control;
 pub mod framing;
 pub mod media;
 pub mod membership;
+pub mod placement;
 pub mod settling;
 
 /// The TLS application protocol (RFC 7301) of this version.

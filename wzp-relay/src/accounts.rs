@@ -14,7 +14,7 @@ use wzp_telemetry::panics::attempt;
 use wzp_kernel::{Closed, Error, Kernel, Reader, Totals};
 use wzp_sfu::count::rooms::RoomCount;
 use wzp_sfu::ids::SessionId;
-use wzp_sfu::shard::flow::FlowEvent;
+use wzp_sfu::shard::event::Event;
 
 /// How often sessions that are over are read a last time and interfaces are
 /// looked after.
@@ -86,7 +86,7 @@ impl Accounts {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub fn start(kernel: Kernel) -> std::io::Result<(Self, Sender<FlowEvent>)> {
+    pub fn start(kernel: Kernel) -> std::io::Result<(Self, Sender<Event>)> {
         let reader = kernel.reader();
         let counts_rooms = kernel.is_counting();
         let ledger = Arc::new(Mutex::new(Ledger { kernel, owners: HashMap::new(), opened: 0 }));
@@ -171,13 +171,13 @@ impl Accounts {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, events: &Receiver<FlowEvent>) {
+    fn keep(&self, events: &Receiver<Event>) {
         // An event that cannot be booked must not cost those after it.
         while !attempt(|| self.book(events)) {}
     }
 
     /// Returns when nobody has events any more.
-    fn book(&self, events: &Receiver<FlowEvent>) {
+    fn book(&self, events: &Receiver<Event>) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             match events.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
@@ -200,31 +200,37 @@ impl Accounts {
 }
 
 impl Ledger {
-    fn apply(&mut self, event: FlowEvent, now: Instant) {
+    fn apply(&mut self, event: Event, now: Instant) {
         match event {
-            FlowEvent::Opened { session, remote } => {
-                self.owners.insert(session.0, Owner { remote, seat: None, order: self.opened });
+            Event::Connected { session, peer } => {
+                let owner = Owner { remote: peer, seat: None, order: self.opened };
+                self.owners.insert(session.0, owner);
                 self.opened += 1;
-                self.kernel.open(session.0, remote, now);
+                self.kernel.open(session.0, peer, now);
             }
-            FlowEvent::Seated { session, name, room } => {
+            Event::Joined { session, room: name, counts: room, .. } => {
                 if let Some(owner) = self.owners.get_mut(&session.0) {
                     owner.seat = Some(Seat { name, room, booked: Totals::default() });
                 }
             }
-            FlowEvent::Moved { session, remote } => {
+            Event::Moved { session, peer, .. } => {
                 if let Some(owner) = self.owners.get_mut(&session.0) {
-                    owner.remote = remote;
+                    owner.remote = peer;
                 }
-                self.kernel.moved(session.0, remote, now);
+                self.kernel.moved(session.0, peer, now);
             }
-            FlowEvent::Closed { session } => {
+            Event::Forgotten { session } => {
                 // Without a slot there is no last reading to wait for.
                 if self.kernel.reader().session(session.0).is_none() {
                     self.owners.remove(&session.0);
                 }
                 self.kernel.close(session.0, now);
             }
+            // It goes on sending until QUIC has forgotten it.
+            Event::TurnedAway { .. }
+            | Event::Muted { .. }
+            | Event::Refused { .. }
+            | Event::Ended { .. } => {}
         }
     }
 

@@ -20,9 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use wzp_untrusted::json;
 
-use crate::words::seconds;
-use wzp_sfu::count::reason::Reason;
-use wzp_sfu::shard::event::SessionEvent;
+use wzp_sfu::shard::event::Event;
 
 /// Who follows are people and their tools. Each takes one of the admin socket's places.
 pub const MOST_FOLLOWERS: usize = 8;
@@ -89,8 +87,13 @@ impl Followers {
     }
 
     /// Tells of something in a session's life.
-    pub fn tell_session(&self, event: &SessionEvent) {
-        self.tell(name(event), || details(event));
+    pub fn tell_session(&self, event: &Event) {
+        let (Some(name), Some(session)) = (event.name(), event.session()) else { return };
+        self.tell(name, || {
+            let mut details = event.details();
+            details["session"] = session.to_string().into();
+            details
+        });
     }
 
     /// Forgets who has gone, and tells who reads again how much it has missed though
@@ -178,35 +181,6 @@ fn line(event: &'static str, details: Value) -> Bytes {
     let mut text = json::to_string(&Line { time, event, details }).unwrap_or_default();
     text.push('\n');
     text.into()
-}
-
-fn name(event: &SessionEvent) -> &'static str {
-    match event {
-        SessionEvent::Joined { .. } => "joined",
-        SessionEvent::Moved { .. } => "moved",
-        SessionEvent::Muted { .. } => "muted",
-        SessionEvent::Ended { .. } => "left",
-        SessionEvent::Refused { .. } => "refused",
-    }
-}
-
-fn details(event: &SessionEvent) -> Value {
-    let session = event.session().to_string();
-    match event {
-        SessionEvent::Joined { room, name, user, peer, .. } => json!({
-            "session": session, "room": &**room, "name": name, "user": user.as_deref(),
-            "peer": peer,
-        }),
-        SessionEvent::Moved { peer, .. } => json!({ "session": session, "peer": peer }),
-        SessionEvent::Muted { muted, .. } => json!({ "session": session, "muted": muted }),
-        SessionEvent::Ended { room, reason, lasted, .. } => json!({
-            "session": session, "room": &**room, "reason": reason.name(),
-            "seconds": seconds(*lasted),
-        }),
-        SessionEvent::Refused { room, ip, reason, .. } => json!({
-            "session": session, "room": room, "src_ip": ip, "reason": reason.name(),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -48,9 +48,9 @@ pub(super) fn mailbox() -> io::Result<(Postbox, Mailbox)> {
 }
 
 impl Postbox {
-    /// Leaves mail without waking the reader. False if it was dropped because
+    /// Deposits mail without waking the reader. False if it was dropped because
     /// the reader is overloaded.
-    pub(super) fn leave(&self, mail: Mail) -> bool {
+    pub(super) fn deposit(&self, mail: Mail) -> bool {
         if mail.is_droppable() {
             self.droppable.try_send(Letter::Mail(mail)).is_ok()
         } else {
@@ -60,15 +60,15 @@ impl Postbox {
         }
     }
 
-    /// Wakes the reader for what was left.
+    /// Wakes the reader for what was deposited.
     pub(super) fn wake(&self) {
         // Fails only when the counter is full: then it is awake.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
-    /// Leaves mail that must not be dropped and wakes the reader.
-    pub fn post(&self, mail: Mail) {
-        self.leave(mail);
+    /// Deposits mail that must not be dropped and wakes the reader.
+    pub fn post(&self, mail: impl Into<Mail>) {
+        self.deposit(mail.into());
         self.wake();
     }
 

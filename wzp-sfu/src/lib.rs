@@ -4,19 +4,25 @@
 //! in virtual time.
 //!
 //! * [`shard`]: the state machine that all of it is driven through
-//! * [`session`]: one participant: life, limits, what waits for it
+//! * [`conn`]: one QUIC peer: its control stream, what waits for it, what it may cost
+//! * [`session`]: one participant: its life, its grant, how it fares
+//! * [`admission`]: who may connect, and who makes way
 //! * [`room`]: who hears whom
 //! * [`mail`]: what shards tell each other
+//! * [`path`]: where packets come from and go to
 //! * [`access`]: the question who may join, and its answer
 //! * [`limits`]: what a peer may do
 //! * [`count`]: what is counted
 //! * [`ids`]: what shards, rooms and sessions are called
 
 pub mod access;
+pub mod admission;
+pub mod conn;
 pub mod count;
 pub mod ids;
 pub mod limits;
 pub mod mail;
+pub mod path;
 pub mod room;
 pub mod session;
 pub mod shard;

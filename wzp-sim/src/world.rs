@@ -15,18 +15,19 @@ use quinn_proto::crypto::rustls::QuicServerConfig;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustls::pki_types::PrivateKeyDer;
+use wzp_proto::placement::PlacementKey;
 use wzp_sfu::access::{AuthRequest, Grant, Refusal};
+use wzp_sfu::admission::Admission;
+use wzp_sfu::conn::Standing;
 use wzp_sfu::count::reason::AuthFailReason;
 use wzp_sfu::count::rooms::RoomCounts;
 use wzp_sfu::count::sessions::SessionBook;
 use wzp_sfu::ids::SessionId;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::mail::{Mail, Packet};
-use wzp_sfu::session::Standing;
-use wzp_sfu::session::admission::Admission;
-use wzp_sfu::shard::event::SessionEvent;
-use wzp_sfu::shard::flow::FlowEvent;
-use wzp_sfu::shard::{Outgoing, Shard, Shared};
+use wzp_sfu::mail::{ControlMail, Mail, Packet, RoomMail};
+use wzp_sfu::path::Path;
+use wzp_sfu::shard::event::Event;
+use wzp_sfu::shard::{Outgoing, Output, Shard, Shared};
 use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::parameters;
 
@@ -162,6 +163,7 @@ impl World {
         let shared = Shared {
             software: "wzp-sim",
             shards,
+            placement: PlacementKey::new([7; 16]),
             server: Arc::new(server),
             reset_key: identity.reset_key(),
             admission: Admission::new(&limits, now),
@@ -266,7 +268,7 @@ impl World {
     /// The relay takes nobody in any more, and ends what is left after so long.
     pub fn drain(&mut self, patience: Duration) {
         let deadline = self.now + patience;
-        self.tell_shards(|| Mail::Drain { deadline });
+        self.tell_shards(|| ControlMail::Drain { deadline });
     }
 
     /// A shard panics, between two packets or letters.
@@ -283,9 +285,9 @@ impl World {
     }
 
     /// Each shard gets that mail.
-    pub fn tell_shards(&mut self, mail: impl Fn() -> Mail) {
+    pub fn tell_shards(&mut self, mail: impl Fn() -> ControlMail) {
         for to in 0..self.shards.len() {
-            self.schedule(self.now, Occurrence::Mail { to, mail: mail() });
+            self.schedule(self.now, Occurrence::Mail { to, mail: mail().into() });
         }
     }
 
@@ -348,7 +350,7 @@ impl World {
                     traffic.last = Some(self.now);
                     during(&mut memory, || {
                         let data = BytesMut::from(&bytes[..]);
-                        let packet = Packet { remote: from, local_ip: None, ecn, data };
+                        let packet = Packet { path: Path { remote: from, local: None }, ecn, data };
                         self.shards[shard].handle_packet(self.now, packet, &mut out);
                     });
                     shards.insert(shard);
@@ -370,7 +372,7 @@ impl World {
                     let (to, after) = (request.shard, self.now + MAIL_DELAY);
                     if let Some(answer) = request.answer(result) {
                         self.decisions += 1;
-                        let mail = Mail::Authenticated(Box::new(answer));
+                        let mail = ControlMail::Authenticated(Box::new(answer)).into();
                         self.schedule(after, Occurrence::Mail { to, mail });
                     }
                 }
@@ -413,7 +415,7 @@ impl World {
     fn spread(&mut self, index: usize, out: &mut Outgoing) {
         self.packets_sent += out.packets().len() as u64;
         for packet in out.packets() {
-            let (to, ecn) = (packet.destination, packet.ecn);
+            let (to, ecn) = (packet.path.remote, packet.ecn);
             self.traffic.entry(to).or_default().went += packet.bytes.len() as u64;
             self.standings.entry(to).or_default().push(packet.standing);
             let client = self.by_address.get(&to).copied();
@@ -424,37 +426,21 @@ impl World {
             });
         }
         out.clear();
-        for event in self.shards[index].take_flow_events() {
-            let known = match event {
-                FlowEvent::Opened { session, remote } => {
-                    self.flows.insert(session, remote).is_none()
+        while let Some(output) = self.shards[index].poll_output() {
+            match output {
+                Output::Event(event) => self.watch(event),
+                Output::Question(request) => {
+                    let decide = self.authenticator.expect("nobody is asked who is not there");
+                    if let Some((after, result)) = decide(&request, self.now) {
+                        let decision = Occurrence::Decision { request, result };
+                        self.schedule(self.now + after, decision);
+                    }
                 }
-                FlowEvent::Seated { session, .. } => self.flows.contains_key(&session),
-                FlowEvent::Moved { session, remote } => {
-                    self.flows.insert(session, remote).is_some_and(|before| before != remote)
+                Output::Mail(_, Mail::Room(RoomMail::Join(_))) if self.loses_joins => {}
+                Output::Mail(to, mail) => {
+                    self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
                 }
-                FlowEvent::Closed { session } => self.flows.remove(&session).is_some(),
-            };
-            assert!(known, "a flow's events are out of order");
-        }
-        for event in self.shards[index].take_session_events() {
-            if let SessionEvent::Refused { session, reason, .. } = event {
-                self.refused.push((session, reason));
             }
-        }
-        let requests: Vec<_> = self.shards[index].take_auth_requests().collect();
-        for request in requests {
-            let decide = self.authenticator.expect("nobody is asked who is not there");
-            if let Some((after, result)) = decide(&request, self.now) {
-                self.schedule(self.now + after, Occurrence::Decision { request, result });
-            }
-        }
-        let mail: Vec<_> = self.shards[index].take_mail().collect();
-        for (to, mail) in mail {
-            if self.loses_joins && matches!(mail, Mail::Join(_)) {
-                continue;
-            }
-            self.schedule(self.now + MAIL_DELAY, Occurrence::Mail { to, mail });
         }
         if let Some(at) = self.shards[index].next_timeout()
             && self.shard_wakes[index].is_none_or(|set| at < set)
@@ -462,6 +448,27 @@ impl World {
             self.shard_wakes[index] = Some(at);
             self.schedule(at.max(self.now), Occurrence::WakeShard(index));
         }
+    }
+
+    /// Keeps the accounts that whoever counts in the kernel does.
+    fn watch(&mut self, event: Event) {
+        let in_order = match event {
+            Event::Connected { session, peer } => self.flows.insert(session, peer).is_none(),
+            Event::Joined { session, .. } => self.flows.contains_key(&session),
+            Event::Moved { session, peer, .. } => {
+                self.flows.insert(session, peer).is_some_and(|before| before != peer)
+            }
+            Event::Forgotten { session } => self.flows.remove(&session).is_some(),
+            Event::Refused { session, reason, .. } => {
+                self.refused.push((session, reason));
+                true
+            }
+            Event::Ended { session, .. } | Event::Muted { session, .. } => {
+                self.flows.contains_key(&session)
+            }
+            Event::TurnedAway { .. } => false,
+        };
+        assert!(in_order, "a session's events are out of order, or told to nobody's use");
     }
 
     fn drive_client(&mut self, number: usize) {

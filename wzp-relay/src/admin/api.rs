@@ -134,7 +134,7 @@ pub fn act(
 fn fail_shard(control: &Control, index: &str) -> Result<Value, Refusal> {
     let shard = index.parse().ok().and_then(|index: usize| control.shards.get(index));
     let shard = shard.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such shard"))?;
-    shard.post(wzp_sfu::mail::Mail::Panic);
+    shard.post(wzp_sfu::mail::ControlMail::Panic);
     Ok(json!({ "shard": index }))
 }
 

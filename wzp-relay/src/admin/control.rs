@@ -29,9 +29,9 @@ use crate::metrics::Sources;
 use crate::words::{date, seconds};
 use crate::{audit, build_info};
 use wzp_kernel::InterfaceStatus;
+use wzp_sfu::admission::Population;
 use wzp_sfu::ids::SessionId;
-use wzp_sfu::mail::Mail;
-use wzp_sfu::session::admission::Population;
+use wzp_sfu::mail::ControlMail;
 
 /// How often a draining relay looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(10);
@@ -203,7 +203,7 @@ impl Control {
         self.drain.change(Drain::take_back)?;
         self.drain.ends("taken back");
         self.sources.draining.store(false, Ordering::Relaxed);
-        self.shards.iter().for_each(|shard| shard.post(Mail::Undrain));
+        self.shards.iter().for_each(|shard| shard.post(ControlMail::Undrain));
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Control {
 
     fn tell_shards_to_drain(&self, deadline: Instant) {
         self.sources.draining.store(true, Ordering::Relaxed);
-        self.shards.iter().for_each(|shard| shard.post(Mail::Drain { deadline }));
+        self.shards.iter().for_each(|shard| shard.post(ControlMail::Drain { deadline }));
     }
 
     /// Waits until the relay is to end: a drain that leads there is over.
@@ -281,7 +281,7 @@ impl Control {
             None => "an operator ended this session".to_owned(),
         };
         for shard in &self.shards {
-            shard.post(Mail::Kick { session, text: text.clone() });
+            shard.post(ControlMail::Kick { session, text: text.clone() });
         }
     }
 

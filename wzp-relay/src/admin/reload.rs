@@ -17,7 +17,7 @@ use crate::config::{Applies, Change, Config, RelaySection};
 use crate::mailbox::Postbox;
 use crate::words::date;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::mail::Mail;
+use wzp_sfu::mail::ControlMail;
 
 /// What became of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl CurrentIdentity {
         let new = next.identity.fingerprint().to_string();
         self.expires.store(next.identity.expires(), Ordering::Relaxed);
         for shard in shards {
-            shard.post(Mail::Server(next.server.clone()));
+            shard.post(ControlMail::Server(next.server.clone()));
         }
         let before = std::mem::replace(&mut *self.state(), next);
         (before.identity.fingerprint().to_string(), new)
@@ -173,7 +173,7 @@ impl Control {
         let (old_key_id, new_key_id) = self.identity.take(identity, &self.shards);
         let limits = Arc::new(new.limits.clone());
         self.sources.admission.set_limits(&limits);
-        self.shards.iter().for_each(|shard| shard.post(Mail::Limits(limits.clone())));
+        self.shards.iter().for_each(|shard| shard.post(ControlMail::Limits(limits.clone())));
         self.sources.rooms.set_max_series(new.metrics.max_room_series);
         self.sources.sessions.set_max_series(new.metrics.max_session_series);
         self.sources.rooms.retention.set(new.metrics.keep_ended);

@@ -47,9 +47,10 @@ use wzp_kernel::addresses::carrying;
 use wzp_kernel::queues::QueueWatch;
 use wzp_kernel::steering;
 use wzp_kernel::{Kernel, Mode, Options};
+use wzp_proto::placement::PlacementKey;
+use wzp_sfu::admission::Admission;
 use wzp_sfu::count::rooms::RoomCounts;
 use wzp_sfu::count::sessions::SessionBook;
-use wzp_sfu::session::admission::Admission;
 use wzp_sfu::shard::Shared;
 
 /// As pages name it.
@@ -355,6 +356,7 @@ fn shared(
     Shared {
         software: crate::SOFTWARE,
         shards,
+        placement: PlacementKey::new(rand::random()),
         server: current.server(),
         reset_key: current.identity().reset_key(),
         admission: Admission::new(&limits, started),

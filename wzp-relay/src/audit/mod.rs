@@ -11,37 +11,20 @@ use wzp_telemetry::audit::{Audit, AuditError, Outcome, User};
 use wzp_telemetry::settings::AuditEvent;
 
 use crate::build_info;
-use crate::words::seconds;
-use wzp_sfu::count::reason::Reason;
 use wzp_sfu::ids::ShardIndex;
-use wzp_sfu::shard::event::SessionEvent;
+use wzp_sfu::shard::event::Event;
 
 pub use keys::KeyChange;
 pub use operator::{Action, Operator};
 
-/// Has a session's event written. Never waits: shards call it.
-pub fn session(audit: &Audit, event: SessionEvent) {
-    let id = event.session();
-    let (event, outcome, details) = match event {
-        SessionEvent::Joined { room, name, user, peer, .. } => (
-            AuditEvent::SessionStart,
-            Outcome::Success,
-            json!({ "room": &*room, "name": name, "user": user.as_deref(), "peer": peer }),
-        ),
-        SessionEvent::Ended { reason, lasted, .. } => (
-            AuditEvent::SessionEnd,
-            Outcome::Success,
-            json!({ "reason": reason.name(), "seconds": seconds(lasted) }),
-        ),
-        SessionEvent::Refused { room, ip, reason, .. } => (
-            AuditEvent::AuthFailure,
-            Outcome::Failure,
-            json!({ "reason": reason.name(), "room": room, "src_ip": ip }),
-        ),
-        // It is in the same room as before.
-        SessionEvent::Moved { .. } | SessionEvent::Muted { .. } => return,
+/// Has a session's event written, if it is one for the audit log. Never waits: shards
+/// call it.
+pub fn session(audit: &Audit, event: &Event) {
+    let (Some((kind, is_success)), Some(session)) = (event.audit(), event.session()) else {
+        return;
     };
-    audit.note(event, &User::Peer { session: id.to_string() }, outcome, &details);
+    let outcome = if is_success { Outcome::Success } else { Outcome::Failure };
+    audit.note(kind, &User::Peer { session: session.to_string() }, outcome, &event.details());
 }
 
 /// Writes what somebody had the relay do, and waits until it is on the disk.

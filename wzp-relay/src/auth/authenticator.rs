@@ -23,7 +23,7 @@ use crate::audit::KeyChange;
 use crate::config::{AuthMode, AuthSection, Url, UrlError, WebhookSection};
 use crate::mailbox::Postbox;
 use wzp_sfu::access::{Answer, AuthRequest, Grant, Patience};
-use wzp_sfu::mail::Mail;
+use wzp_sfu::mail::ControlMail;
 
 /// What a shard waits for beyond the longest decision, in which a key set may be
 /// fetched: the way there and back.
@@ -199,7 +199,7 @@ impl Authenticator {
                 // If this panics, the shard decides when it can wait no longer.
                 tokio::spawn(async move {
                     if let Some(answer) = authenticator.answer(request).await {
-                        postbox.post(Mail::Authenticated(Box::new(answer)));
+                        postbox.post(ControlMail::Authenticated(Box::new(answer)));
                     }
                     drop(place);
                 });

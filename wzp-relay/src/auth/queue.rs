@@ -11,7 +11,7 @@ use super::source::Source;
 use wzp_sfu::access::{AuthRequest, Refusal};
 use wzp_sfu::count::decisions::Decisions;
 use wzp_sfu::count::reason::AuthFailReason;
-use wzp_sfu::mail::Mail;
+use wzp_sfu::mail::ControlMail;
 
 /// Requests that may be undecided at a time: about as many as there may be handshakes
 /// by default. With the longest tokens 16 MiB.
@@ -51,7 +51,7 @@ pub fn queue(decisions: Arc<Decisions>) -> (AuthQueue, mpsc::Receiver<Waiting>) 
 
 impl AuthQueue {
     /// Passes a request on, or gives the answer at once: there is no place.
-    pub(crate) fn ask(&self, request: AuthRequest) -> Option<Mail> {
+    pub(crate) fn ask(&self, request: AuthRequest) -> Option<ControlMail> {
         let source = Source::of(request.ip);
         let request = match self.places.take(source) {
             Some(place) => {
@@ -67,7 +67,7 @@ impl AuthQueue {
         let reason = refusal.reason;
         let answer = request.answer(Err(refusal))?;
         self.decisions.count_refusal(reason);
-        Some(Mail::Authenticated(Box::new(answer)))
+        Some(ControlMail::Authenticated(Box::new(answer)))
     }
 }
 

@@ -24,11 +24,11 @@ pub use families::{catalogue, registry};
 use reloads::Reloads;
 use wzp_kernel::queues::QueueWatch;
 use wzp_kernel::steering::Steering;
+use wzp_sfu::admission::Admission;
 use wzp_sfu::count::rooms::RoomCounts;
 use wzp_sfu::count::sessions::SessionBook;
 use wzp_sfu::count::stats::ShardStats;
 use wzp_sfu::count::turn::TurnState;
-use wzp_sfu::session::admission::Admission;
 
 /// Reads counts that something outside this crate keeps.
 pub type Reader<T> = Arc<dyn Fn() -> T + Send + Sync>;

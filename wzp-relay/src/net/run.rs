@@ -1,7 +1,6 @@
 //! The loop around one shard: wait, receive, let the shard work, send.
 
-use std::array;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::UdpSocket;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
@@ -10,10 +9,6 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use quinn_proto::EcnCodepoint;
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{gettid, set_current_timer_slack};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -22,21 +17,21 @@ use wzp_telemetry::audit::Audit;
 use wzp_telemetry::log::target;
 use wzp_telemetry::panics::attempt;
 
+use super::datapath::{Datapath, Received};
 use super::failures::{self, Failures};
-use super::send::Egress;
-use super::socket::LANES;
+use super::udp::Udp;
 use crate::audit;
 use crate::auth::queue::AuthQueue;
 use crate::events::Followers;
 use crate::mailbox::{Letter, Mailbox, Postbox, mailbox};
 use crate::privileges::confinement::{self, Confinement};
-use wzp_sfu::count::reason::DropReason;
 use wzp_sfu::count::reason::SessionState::Established;
+use wzp_sfu::count::reason::{DropReason, ReportRefusal};
 use wzp_sfu::count::stats::ShardStats;
 use wzp_sfu::ids::ShardIndex;
-use wzp_sfu::mail::{Mail, Packet};
-use wzp_sfu::shard::flow::FlowEvent;
-use wzp_sfu::shard::{Outgoing, Shard, Shared};
+use wzp_sfu::mail::{Mail, MediaMail};
+use wzp_sfu::shard::event::Event;
+use wzp_sfu::shard::{Outgoing, Output, Shard, Shared};
 
 /// Receive calls in one turn before everything received is sent on. More would
 /// make the first packet wait for the last.
@@ -44,10 +39,6 @@ const RECEIVES_PER_TURN: usize = 8;
 
 /// Letters read in one turn, for the same reason.
 const LETTERS_PER_TURN: usize = 1024;
-
-/// Largest packet taken from the network, that of an Ethernet frame. QUIC
-/// peers learn it from the transport parameters and send none above.
-const MAX_PACKET: usize = 1500;
 
 /// The running shards, seen from the control plane.
 pub struct Shards {
@@ -69,7 +60,7 @@ pub fn start(
     shared: &Shared,
     sockets: Vec<UdpSocket>,
     lanes: Vec<Vec<UdpSocket>>,
-    flows: &Sender<FlowEvent>,
+    flows: &Sender<Event>,
     auth: &AuthQueue,
     audit: &Audit,
     followers: &Arc<Followers>,
@@ -83,16 +74,10 @@ pub fn start(
         let shard = Shard::new(index, shared.clone(), rand::random(), Instant::now());
         shards.stats.push(shard.stats().clone());
         let ending = Ending(ending.clone());
-        // Asks the kernel for destination addresses, congestion marks and
-        // merged packets (GRO), and forbids fragmentation.
-        let state = UdpSocketState::new((&socket).into())?;
-        let size = MAX_PACKET * state.gro_segments();
         let worker = Worker {
             stats: shard.stats().clone(),
-            egress: Egress::new(lanes, shard.stats().clone()),
+            datapath: Udp::new(socket, lanes, shard.stats().clone())?,
             shard,
-            socket,
-            state,
             mailbox,
             postboxes: shards.postboxes.clone(),
             flows: flows.clone(),
@@ -101,7 +86,6 @@ pub fn start(
             followers: followers.clone(),
             pause: shared.hold,
             start: shared.start,
-            buffers: array::from_fn(|_| vec![0; size]),
             out: Outgoing::default(),
             woken: Vec::new(),
             began: Instant::now(),
@@ -162,15 +146,13 @@ impl Drop for Ending {
     }
 }
 
-struct Worker {
+struct Worker<D> {
     shard: Shard,
     stats: Arc<ShardStats>,
-    socket: UdpSocket,
-    state: UdpSocketState,
-    egress: Egress,
+    datapath: D,
     mailbox: Mailbox,
     postboxes: Vec<Postbox>,
-    flows: Sender<FlowEvent>,
+    flows: Sender<Event>,
     auth: AuthQueue,
     audit: Audit,
     followers: Arc<Followers>,
@@ -178,7 +160,6 @@ struct Worker {
     pause: Duration,
     /// When the relay started.
     start: Instant,
-    buffers: [Vec<u8>; BATCH_SIZE],
     out: Outgoing,
     /// Shards that a turn left mail for, empty between turns.
     woken: Vec<ShardIndex>,
@@ -204,7 +185,7 @@ enum Found {
     TooMuch,
 }
 
-impl Worker {
+impl<D: Datapath> Worker<D> {
     fn run(mut self) {
         self.stats.thread.set(gettid().as_raw_nonzero().get().unsigned_abs().into());
         // Two sleeps in a frame's way, and Linux adds up to 50 us to each.
@@ -229,8 +210,7 @@ impl Worker {
         self.shard.handle_timeouts(began);
         self.shard.flush(began, &mut self.out);
         self.send();
-        self.deliver_mail();
-        self.tell();
+        self.hand_on();
     }
 
     /// After a panic: has the shard's clients told and everything of theirs given
@@ -251,10 +231,9 @@ impl Worker {
         // It may have been one of these that failed.
         if !attempt(|| self.send()) {
             self.out.clear();
-            self.egress.begin_again();
+            self.datapath.begin_again();
         }
-        attempt(|| self.deliver_mail());
-        attempt(|| self.tell());
+        while !attempt(|| self.hand_on()) {}
         self.stats.turn.wait();
         thread::sleep(pause);
         // What there is to do is not waited for.
@@ -262,26 +241,8 @@ impl Worker {
     }
 
     fn send(&mut self) {
-        self.egress.send(&self.socket, self.out.packets(), self.shard.limits(), self.began);
+        self.datapath.send(self.out.packets(), self.shard.limits(), self.began);
         self.out.clear();
-    }
-
-    /// Tells others than the shards what the shard has for them.
-    fn tell(&mut self) {
-        for event in self.shard.take_flow_events() {
-            // Nobody counts any more once the relay stops.
-            let _ = self.flows.send(event);
-        }
-        for event in self.shard.take_session_events() {
-            self.followers.tell_session(&event);
-            audit::session(&self.audit, event);
-        }
-        for request in self.shard.take_auth_requests() {
-            let shard = request.shard;
-            if let Some(answer) = self.auth.ask(request) {
-                self.postboxes[shard].post(answer);
-            }
-        }
     }
 
     /// Sleeps until the next turn has something to do.
@@ -290,46 +251,21 @@ impl Worker {
     /// is over, whatever comes: one turn for many packets saves system calls and
     /// wakes. After a quiet time the first packet is taken at once.
     fn wait(&mut self, began: Instant, found: Found) {
-        match found {
-            Found::TooMuch if self.egress.is_blocked() => return self.poll(Some(Duration::ZERO)),
-            Found::TooMuch => return,
-            Found::Something => {
-                let rest = self.pause.saturating_sub(began.elapsed());
-                if !rest.is_zero() {
-                    thread::sleep(rest);
+        let at_most = match found {
+            Found::TooMuch => Some(Duration::ZERO),
+            Found::Something | Found::Nothing => {
+                if found == Found::Something {
+                    let rest = self.pause.saturating_sub(began.elapsed());
+                    if !rest.is_zero() {
+                        thread::sleep(rest);
+                    }
                 }
+                let timeout = self.shard.next_timeout();
+                timeout.map(|at| at.saturating_duration_since(Instant::now()))
             }
-            Found::Nothing => {}
-        }
-        let timeout = [self.shard.next_timeout(), self.egress.next_timeout()];
-        let timeout = timeout.into_iter().flatten().min();
-        self.poll(timeout.map(|at| at.saturating_duration_since(Instant::now())));
-    }
-
-    /// Waits for packets, mail, and room in a send buffer that was full.
-    fn poll(&mut self, timeout: Option<Duration>) {
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let full = self.egress.full().count();
-        let mut fds: [_; 2 + LANES] = {
-            let mut lanes = self.egress.full().map(|(_, socket)| socket.unwrap_or(&self.socket));
-            array::from_fn(|place| match place {
-                0 => PollFd::new(&self.socket, PollFlags::IN),
-                1 => PollFd::from_borrowed_fd(self.mailbox.wake.as_fd(), PollFlags::IN),
-                _ => PollFd::new(lanes.next().unwrap_or(&self.socket), PollFlags::OUT),
-            })
         };
-        // An error is a signal: the loop goes round once for nothing.
-        let _ = poll(&mut fds[..2 + full], timeout.as_ref());
-        if fds[1].revents().contains(PollFlags::IN) {
+        if self.datapath.wait(self.mailbox.wake.as_fd(), at_most) {
             self.mailbox.rest();
-        }
-        let has_room = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::OUT);
-        let lanes = self.egress.full().zip(&fds[2..]);
-        // Allocates nothing while none is full.
-        let opened: Vec<_> =
-            lanes.filter(|(_, fd)| has_room(fd)).map(|((lane, _), _)| lane).collect();
-        for lane in opened {
-            self.egress.open(lane, Instant::now());
         }
     }
 
@@ -354,47 +290,55 @@ impl Worker {
 
     /// Gives the shard what has come.
     fn receive(&mut self, now: Instant) -> Found {
-        let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut found = Found::Nothing;
         for _ in 0..RECEIVES_PER_TURN {
-            let mut slices = self.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
-            let received = self.state.recv((&self.socket).into(), &mut slices, &mut metas);
-            // Errors are an empty socket, or an ICMP message about an earlier
-            // packet, which QUIC does not act upon.
-            let Ok(count) = received else { return found };
-            for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
-                // One allocation per packet: a frame that is held for a slow
-                // receiver must not hold all packets that came with it.
-                for data in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                    let packet = Packet {
-                        remote: meta.addr,
-                        local_ip: meta.dst_ip,
-                        ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
-                        data: BytesMut::from(data),
-                    };
-                    self.shard.handle_packet(now, packet, &mut self.out);
-                }
-            }
-            found = Found::Something;
-            if count < BATCH_SIZE {
-                return found;
+            let take = |packet| self.shard.handle_packet(now, packet, &mut self.out);
+            match self.datapath.receive(take) {
+                Received::Nothing => return found,
+                Received::All => return Found::Something,
+                Received::Full => found = Found::Something,
             }
         }
         Found::TooMuch
     }
 
-    fn deliver_mail(&mut self) {
-        for (to, mail) in self.shard.take_mail() {
-            let carries_media = matches!(mail, Mail::Media { .. } | Mail::Packet(_));
-            if !self.postboxes[to].leave(mail) && carries_media {
-                self.stats.packets_dropped[DropReason::ShardQueue].add(1);
-            }
-            if !self.woken.contains(&to) {
-                self.woken.push(to);
+    /// Hands on what the shard has for others. Each thing leaves the queue before it is
+    /// handed on, so what makes one panic does not keep the others.
+    fn hand_on(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Mail(to, mail) => self.deliver(to, mail),
+                Output::Event(event) => self.tell(event),
+                Output::Question(request) => {
+                    let shard = request.shard;
+                    if let Some(answer) = self.auth.ask(request) {
+                        self.postboxes[shard].post(answer);
+                    }
+                }
             }
         }
         for to in self.woken.drain(..) {
             self.postboxes[to].wake();
         }
+    }
+
+    fn deliver(&mut self, to: ShardIndex, mail: Mail) {
+        let carries_media = matches!(mail, Mail::Media(MediaMail::Frame { .. }) | Mail::Packet(_));
+        if !self.postboxes[to].deposit(mail) {
+            match carries_media {
+                true => self.stats.packets_dropped[DropReason::ShardQueue].add(1),
+                false => self.stats.reports_refused[ReportRefusal::ShardQueue].add(1),
+            }
+        }
+        if !self.woken.contains(&to) {
+            self.woken.push(to);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        self.followers.tell_session(&event);
+        audit::session(&self.audit, &event);
+        // Nobody counts any more once the relay stops.
+        let _ = self.flows.send(event);
     }
 }

@@ -21,7 +21,7 @@ use wzp_kernel::steering::Steering;
 pub(crate) const SEND_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Sockets that a shard sends by, the one that it receives by included: one for
-/// each [`Standing`](wzp_sfu::session::Standing), and spare ones. Where the system
+/// each [`Standing`](wzp_sfu::conn::Standing), and spare ones. Where the system
 /// gives no more than its default buffer (212,992 bytes), 300 listeners whose
 /// path stalls fill one in 40 ms, and it is known after 100 that they are late.
 pub(crate) const LANES: usize = 8;

@@ -86,6 +86,8 @@ reasons! {
     UnknownSender = "unknown_sender";
     /// A total grew by more than there can have been since the last report.
     Leap = "leap";
+    /// The queue to a sender's shard was full: its senders are not told this time.
+    ShardQueue = "shard_queue";
 }
 
 reasons! {

@@ -16,7 +16,7 @@ use super::entry::Entry;
 use crate::count::stats::ShardStats;
 use crate::ids::{RoomId, SessionId, ShardIndex};
 use crate::limits::Limits;
-use crate::mail::{Admitted, Change, JoinRequest, Mail};
+use crate::mail::{Admitted, Change, JoinRequest, RoomMail};
 
 /// All rooms whose home is one shard.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Directory {
 }
 
 /// Mail to be sent, with its addressee.
-pub(crate) type Outgoing = Vec<(ShardIndex, Mail)>;
+pub(crate) type Letters = Vec<(ShardIndex, RoomMail)>;
 
 impl Directory {
     pub(crate) fn new(home: ShardIndex, limits: &Limits, stats: Arc<ShardStats>) -> Self {
@@ -62,7 +62,7 @@ impl Directory {
 
     /// Takes a session into the room of that name, which begins to exist with
     /// its first member; answers the session's shard.
-    pub(crate) fn join(&mut self, now: Instant, request: JoinRequest, out: &mut Outgoing) {
+    pub(crate) fn join(&mut self, now: Instant, request: JoinRequest, out: &mut Letters) {
         let (session, shard) = (request.session, request.shard);
         let known = self.by_name.get(&request.room).copied();
         let id = known.unwrap_or_else(|| self.create(request.room.clone()));
@@ -73,14 +73,14 @@ impl Directory {
         let entered = if has_place { room.enter(request) } else { None };
         let Some((sender_id, snapshot)) = entered else {
             let text = format!("the room is full: it takes {} at most", room.len());
-            out.push((shard, Mail::Refused { session, code: CloseCode::RoomFull, text }));
+            out.push((shard, RoomMail::Refused { session, code: CloseCode::RoomFull, text }));
             return;
         };
         let shards = room.shards().clone();
         tell_spread(id, &before, &shards, out);
         let name = room.name.clone();
         let admitted = Admitted { session, room: id, name, sender_id, snapshot, shards };
-        out.push((shard, Mail::Admitted(Box::new(admitted))));
+        out.push((shard, RoomMail::Admitted(Box::new(admitted))));
         self.note(now, id);
     }
 
@@ -91,7 +91,7 @@ impl Directory {
         id: RoomId,
         sender_id: u16,
         session: SessionId,
-        out: &mut Outgoing,
+        out: &mut Letters,
     ) {
         self.changing = Some(id);
         let Some(room) = self.rooms.get_mut(&id) else { return };
@@ -120,7 +120,7 @@ impl Directory {
     }
 
     /// Tells the members of rooms for which it is time.
-    pub(crate) fn tell(&mut self, now: Instant, out: &mut Outgoing) {
+    pub(crate) fn tell(&mut self, now: Instant, out: &mut Letters) {
         while let Some((_, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.pop_first();
             self.changing = Some(id);
@@ -129,7 +129,7 @@ impl Directory {
             let Some(messages) = room.tell(now) else { continue };
             self.stats.membership_messages.add(1);
             let change = Change { room: id, messages };
-            out.extend(room.shards().iter().map(|to| (*to, Mail::Changed(change.clone()))));
+            out.extend(room.shards().iter().map(|to| (*to, RoomMail::Changed(change.clone()))));
         }
     }
 
@@ -196,11 +196,11 @@ fn tell_spread(
     room: RoomId,
     before: &Arc<[ShardIndex]>,
     after: &Arc<[ShardIndex]>,
-    out: &mut Outgoing,
+    out: &mut Letters,
 ) {
     if before != after {
         let told = after.iter().filter(|shard| before.contains(shard));
-        out.extend(told.map(|to| (*to, Mail::Spread { room, shards: after.clone() })));
+        out.extend(told.map(|to| (*to, RoomMail::Spread { room, shards: after.clone() })));
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct LocalRoom {
     pub(crate) members: Vec<LocalMember>,
     /// Their connections, by sender id.
     pub(crate) by_sender: HashMap<u16, usize>,
-    /// The other shards that have members.
-    pub(crate) other_shards: Vec<ShardIndex>,
+    /// Where its frames go besides the members here: the other shards that have some.
+    pub(crate) routes: Vec<ShardIndex>,
     pub(crate) forwarded: RoomHandle,
     pub(crate) talkers: Talkers,
 }
@@ -153,7 +153,7 @@ impl LocalRooms {
                 name: name.clone(),
                 members: Vec::new(),
                 by_sender: HashMap::new(),
-                other_shards: Vec::new(),
+                routes: Vec::new(),
                 forwarded,
                 talkers: Talkers::default(),
             })
@@ -165,7 +165,7 @@ impl LocalRooms {
         }
         self.places[member.connection] = room.members.len();
         room.members.push(member);
-        self.set_shards(key, shards);
+        self.set_routes(key, shards);
         key
     }
 
@@ -227,12 +227,12 @@ impl LocalRooms {
         self.rooms[key].talkers.passed(sender, now)
     }
 
-    /// Notes which shards have members now.
-    pub(crate) fn set_shards(&mut self, key: RoomKey, shards: &[ShardIndex]) {
+    /// Notes which shards have members now: those that are others are the routes.
+    pub(crate) fn set_routes(&mut self, key: RoomKey, shards: &[ShardIndex]) {
         let others = shards.iter().copied().filter(|shard| *shard != self.shard);
         let room = &mut self.rooms[key];
-        room.other_shards.clear();
-        room.other_shards.extend(others);
+        room.routes.clear();
+        room.routes.extend(others);
     }
 }
 

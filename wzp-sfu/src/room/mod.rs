@@ -11,14 +11,11 @@ mod entry;
 pub(crate) mod local;
 pub(crate) mod passed;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use wzp_proto::placement::PlacementKey;
 
 use crate::ids::ShardIndex;
 
 /// The shard that owns the directory entry of the room of that name.
-pub(crate) fn home_of(room: &str, shards: usize) -> ShardIndex {
-    // Keys of DefaultHasher::new are fixed: the same on every shard.
-    let mut hasher = DefaultHasher::new();
-    room.hash(&mut hasher);
-    (hasher.finish() % shards as u64) as ShardIndex
+pub(crate) fn home_of(room: &str, key: &PlacementKey, shards: usize) -> ShardIndex {
+    (key.hash(room) % shards as u64) as ShardIndex
 }

@@ -7,8 +7,9 @@ use quinn_proto::TimeSource;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Ping, relay_message};
 
-use super::{Close, Phase, Session};
+use super::{Phase, Session};
 use crate::access::Now;
+use crate::conn::Close;
 use crate::count::stats::ShardStats;
 use crate::limits::Limits;
 
@@ -30,7 +31,7 @@ impl Session {
 
     /// When this session next has something to do.
     pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
-        [self.connection.poll_timeout(), self.next_deadline()].into_iter().flatten().min()
+        [self.conn.quic.poll_timeout(), self.next_deadline()].into_iter().flatten().min()
     }
 
     /// The same, apart from QUIC: when to call [`Self::handle_deadlines`].
@@ -40,10 +41,10 @@ impl Session {
             | Phase::AwaitingHello { deadline }
             | Phase::Authenticating { deadline, .. }
             | Phase::Joining { deadline } => Some(deadline),
-            Phase::Ended => self.forget_at,
+            Phase::Ended => self.conn.forget_at,
             Phase::Joined(_) => {
                 let (notice, feedback) = (self.notices.due(), self.feedback.due());
-                let gone = Some(self.presence.deadline());
+                let gone = Some(self.conn.gone_at());
                 [self.ping.next, self.ping.deadline, feedback, notice, self.look, gone]
                     .into_iter()
                     .flatten()
@@ -98,18 +99,18 @@ impl Session {
             if self.ping.deadline.is_none() {
                 self.ping.deadline = Some(now + limits.ping_timeout);
                 self.ping.number += 1;
-                self.permit.ask(now, self.connection.rtt());
-                self.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
+                self.conn.ask(now);
+                self.conn.tell(relay_message::Message::Ping(Ping { number: self.ping.number }))?;
             }
         }
         let summed_up =
             self.vitals.as_mut().and_then(|vitals| self.feedback.take(now, &mut vitals.uplink));
         if let Some((feedback, exaggerated)) = summed_up {
             stats.reports_exaggerated.add(exaggerated);
-            self.tell(relay_message::Message::SenderFeedback(feedback))?;
+            self.conn.tell(relay_message::Message::SenderFeedback(feedback))?;
         }
         if let Some(notice) = self.notices.take(now) {
-            self.tell(relay_message::Message::Notice(notice))?;
+            self.conn.tell(relay_message::Message::Notice(notice))?;
         }
         Ok(())
     }

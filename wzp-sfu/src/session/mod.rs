@@ -1,70 +1,41 @@
-//! One participant's connection: where it is in its life, what it may do, and
-//! what waits for it. Knows nothing of rooms' other members; the shard does.
+//! One participant: where it is in its life, what it may do, and how it fares. Knows nothing of rooms' other members; the shard does.
 
-pub mod admission;
-pub(crate) mod backlog;
-mod bundle;
-mod control;
-mod credit;
 mod deadlines;
-mod delivery;
 mod downlink;
 pub mod feedback;
 mod loss;
-mod meter;
 mod notices;
-mod outbox;
-pub mod peer;
-mod presence;
 mod reports;
 mod vitals;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use quinn_proto::{Connection, ConnectionEvent, StreamId, Transmit};
-use wzp_proto::close::CloseCode;
-use wzp_proto::control::{Hello, SourceReport, relay_message};
-use wzp_proto::framing::Deframer;
-use wzp_telemetry::trace::SpanContext;
+use quinn_proto::ConnectionEvent;
+use wzp_proto::control::{Hello, SourceReport, client_message, relay_message};
 use wzp_transport::parameters::INITIAL_RTT;
 
 use crate::access::{Decided, Grant, Now};
+use crate::conn::meter::Meter;
+use crate::conn::{Close, Conn};
 use crate::count::distributions::Distributions;
 use crate::count::reason::{DropReason, PerReason, SessionState};
 use crate::count::sessions::SessionHandle;
 use crate::count::stats::ShardStats;
-use crate::ids::{RoomId, SessionId};
+use crate::ids::RoomId;
 use crate::limits::Limits;
 use crate::mail::Hearing;
 use crate::room::local::RoomKey;
 use crate::room::passed::Passed;
-use admission::Permit;
-use backlog::Backlog;
-use bundle::Bundle;
-use credit::{Credit, Verdict};
 use deadlines::PingState;
-use delivery::Delivery;
-pub use delivery::Standing;
 use downlink::Sent;
 use feedback::Feedback;
-use meter::Meter;
 use notices::Notices;
-use outbox::Outbox;
-use presence::Presence;
 use vitals::Vitals;
 
 /// Burst of media that may come at once: one second's worth, what a client
 /// sends when its network was stuck for so long.
 const MEDIA_BURST: Duration = Duration::from_secs(1);
-
-/// Burst of control messages, in time at the allowed rate.
-const MESSAGE_BURST: Duration = Duration::from_secs(5);
-
-/// Moves to another host that may come at once; then one a second. Each has the relay
-/// send 1200 bytes there before it knows that the peer is (RFC 9000 section 8.2.1),
-/// whoever's address it is. Another port of the same host is no such move.
-const MOVES_BURST: Duration = Duration::from_secs(5);
 
 /// How long mail may take that was about to be written.
 const IN_THE_MAIL: Duration = Duration::from_secs(1);
@@ -111,73 +82,26 @@ pub(crate) struct Seat {
     pub(crate) sender_id: u16,
 }
 
-/// A session's end, wanted by the relay: the code and a sentence for the peer.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Close {
-    pub(crate) code: CloseCode,
-    pub(crate) text: String,
-}
-
-impl Close {
-    pub(crate) fn new(code: CloseCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
-    }
-}
-
 /// One participant.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) id: SessionId,
-    pub(crate) connection: Connection,
+    pub(crate) conn: Conn,
     phase: Phase,
-    /// When its first packet came.
-    pub(crate) began: Instant,
     /// How others in the room call it, once it has asked to join.
     pub(crate) name: String,
     /// What it may do in a room.
     pub(crate) grant: Grant,
     /// When to look whether that is over.
     look: Option<Instant>,
-    /// Its handshake's span, while traces are sent.
-    pub(crate) trace: Option<SpanContext>,
     /// When its Hello came.
     pub(crate) asked_at: Option<Instant>,
-    /// What the connection's empty buffer for media has space for.
-    pub(crate) send_buffer: usize,
-    /// Given back when the connection is forgotten.
-    pub(crate) permit: Permit,
-    /// When the connection, once over, is forgotten, if not before by QUIC, which
-    /// answers the peer's last packets for a time that the peer can draw out (RFC 9000
-    /// section 10.2). After that a stateless reset does.
-    pub(crate) forget_at: Option<Instant>,
-    /// What may be sent while the peer has not proven its address.
-    credit: Option<Credit>,
-    presence: Presence,
-    pub(crate) backlog: Backlog,
-    pub(crate) bundle: Bundle,
-    pub(crate) delivery: Delivery,
     /// When it last sent a frame that was forwarded.
     pub(crate) spoke: Option<Instant>,
-    /// What QUIC said of a handshake that failed. The peer may have chosen the words.
-    pub(crate) failure: Option<String>,
-    /// Frames that the connection took.
-    pub(crate) forwarded: u64,
-    /// Packets made for it that carry frames.
-    pub(crate) media_packets: u64,
     /// Frames of it and to it when it was last shown how it fares.
     media: u64,
     /// How it fares, while in a room.
     pub(crate) vitals: Option<Box<Vitals>>,
     pub(crate) feedback: Feedback,
-    /// The peer's address as last told to whoever counts in the kernel.
-    pub(crate) known_address: Option<SocketAddr>,
-    /// Whether it is on the shard's list of connections to look at.
-    pub(crate) is_touched: bool,
-    control: Option<StreamId>,
-    deframer: Deframer,
-    outbox: Outbox,
-    message_meter: Meter,
-    moves: Meter,
     packet_meter: Meter,
     byte_meter: Meter,
     ping: PingState,
@@ -185,53 +109,19 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Where its packets come from, as people write it.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        peer::canonical(self.connection.remote_address())
-    }
-
-    /// A connection that begins with a packet of so many bytes; `None` if it has
-    /// proven its address.
-    pub(crate) fn new(
-        id: SessionId,
-        mut connection: Connection,
-        permit: Permit,
-        unproven: Option<usize>,
-        now: Instant,
-        limits: &Limits,
-    ) -> Self {
+    /// What a connection becomes for whom its handshake is the first thing.
+    pub(crate) fn new(conn: Conn, now: Instant, limits: &Limits) -> Self {
         Self {
-            id,
-            send_buffer: connection.datagrams().send_buffer_space(),
-            delivery: Delivery::new(&connection),
-            connection,
+            conn,
             phase: Phase::Handshaking { deadline: now + limits.handshake_timeout },
-            began: now,
             name: String::new(),
             grant: Grant::EVERYTHING,
             look: None,
-            trace: None,
             asked_at: None,
-            permit,
-            forget_at: None,
-            credit: unproven.map(Credit::new),
-            presence: Presence::new(now, limits.idle_timeout),
-            backlog: Backlog::default(),
-            bundle: Bundle::default(),
             spoke: None,
-            failure: None,
-            forwarded: 0,
-            media_packets: 0,
             media: 0,
             vitals: None,
             feedback: Feedback::default(),
-            known_address: None,
-            is_touched: false,
-            control: None,
-            deframer: Deframer::new(limits.message_bytes as usize),
-            outbox: Outbox::new(limits.outbox_bytes),
-            message_meter: Meter::new(limits.messages_per_second, MESSAGE_BURST),
-            moves: Meter::new(1, MOVES_BURST),
             packet_meter: Meter::new(limits.packets_per_second, MEDIA_BURST),
             byte_meter: Meter::new(limits.bytes_per_second, MEDIA_BURST),
             ping: PingState::default(),
@@ -280,8 +170,7 @@ impl Session {
         }
     }
 
-    /// A datagram came for the connection. Whether it was taken: a peer that says to
-    /// have moved to another host too often is not believed.
+    /// A datagram came for the connection. Whether it was taken.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -289,68 +178,40 @@ impl Session {
         length: usize,
         event: ConnectionEvent,
     ) -> bool {
-        let known = self.connection.remote_address();
-        if known.ip() != remote.ip() {
-            return self.receive_from_elsewhere(now, remote.ip(), event);
-        }
-        self.presence.hear(now);
-        self.permit.hear(now);
-        if let Some(credit) = &mut self.credit {
-            credit.receive(length, remote == known);
-        }
-        self.connection.handle_event(event);
-        true
-    }
-
-    fn receive_from_elsewhere(&mut self, now: Instant, ip: IpAddr, event: ConnectionEvent) -> bool {
-        let mut moves = self.moves;
         // Where it joins from is asked and written down, so it must be where it shook
         // hands: QUIC believes one packet with a forged source, and looks afterwards.
-        if self.seat().is_none() || !moves.take(now, 1) {
-            return false;
-        }
-        self.connection.handle_event(event);
-        // Others can send what only looks like the peer's.
-        if self.connection.remote_address().ip() == ip {
-            self.moves = moves;
-            self.presence.hear(now);
-            self.permit.hear(now);
-        }
-        true
+        let may_move = self.seat().is_some();
+        self.conn.receive(now, remote, length, event, may_move)
     }
 
-    /// The handshake is done, by which the peer has proven its address.
-    pub(crate) fn connected(&mut self) {
-        self.credit = None;
-    }
-
-    /// Writes the connection's next packet that may be sent.
-    pub(crate) fn write_packet(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        loop {
-            let transmit = self.connection.poll_transmit(now, 1, buffer)?;
-            match self.credit.as_mut().map(|credit| credit.spend(transmit.size)) {
-                None | Some(Verdict::Sent) => return Some(transmit),
-                Some(Verdict::Proven) => {
-                    self.credit = None;
-                    return Some(transmit);
-                }
-                Some(Verdict::Withheld) => buffer.clear(),
-            }
+    /// The client's next message, if one is complete and it is its turn: what comes before
+    /// Welcome waits for it.
+    ///
+    /// # Errors
+    /// The message, how fast they come, or the stream's end, ends the session.
+    pub(crate) fn next_message(
+        &mut self,
+        now: Instant,
+    ) -> Result<Option<client_message::Message>, Close> {
+        match self.phase {
+            Phase::Ended => Ok(None),
+            Phase::AwaitingHello { .. } | Phase::Joined(_) => self.conn.next_message(now, true),
+            _ => self.conn.next_message(now, false),
         }
     }
 
     /// Whether the connection is over, and no more is kept of it.
     pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
-        self.has_ended() && self.forget_at.is_some_and(|at| at <= now)
+        self.has_ended() && self.conn.forget_at.is_some_and(|at| at <= now)
     }
 
     /// Whether a member has been silent for so long that it is gone.
     pub(crate) fn is_gone(&mut self, now: Instant) -> bool {
-        let is_due = self.seat().is_some() && self.presence.deadline() <= now;
+        let is_due = self.seat().is_some() && self.conn.gone_at() <= now;
         if is_due {
-            self.presence.look(&self.connection);
+            self.conn.look();
         }
-        is_due && self.presence.deadline() <= now
+        is_due && self.conn.gone_at() <= now
     }
 
     /// Whether a media datagram of that length may be forwarded now.
@@ -406,13 +267,13 @@ impl Session {
         stats: &ShardStats,
     ) {
         let Some(vitals) = self.vitals.as_ref().filter(|vitals| vitals.is_due(now)) else { return };
-        let media = vitals.handle.count.frames_received.get() + self.forwarded;
+        let media = vitals.handle.count.frames_received.get() + self.conn.forwarded;
         if media != self.media {
             self.media = media;
-            self.permit.pass_media(now);
+            self.conn.permit.pass_media(now);
         }
         if sent_media {
-            self.permit.ask(now, self.connection.rtt());
+            self.conn.ask(now);
         }
         self.show_vitals(now, distributions, stats);
     }
@@ -424,14 +285,14 @@ impl Session {
         distributions: &Distributions,
         stats: &ShardStats,
     ) {
-        self.presence.look(&self.connection);
+        self.conn.look();
         let Some(vitals) = &mut self.vitals else { return };
-        vitals.show_path(&self.connection.stats(), stats);
-        let not_taken = self.backlog.evicted() + self.backlog.waiting();
-        vitals.downlink.look(now, self.forwarded + not_taken);
+        vitals.show_path(&self.conn.quic.stats(), stats);
+        let not_taken = self.conn.backlog.evicted() + self.conn.backlog.waiting();
+        vitals.downlink.look(now, self.conn.forwarded + not_taken);
         // A path that is new, after a move, has none for its first round trip.
-        let rtt = Some(self.connection.rtt()).filter(|rtt| *rtt != INITIAL_RTT);
-        vitals.show(now, rtt, self.forwarded, distributions);
+        let rtt = Some(self.conn.quic.rtt()).filter(|rtt| *rtt != INITIAL_RTT);
+        vitals.show(now, rtt, self.conn.forwarded, distributions);
     }
 
     /// Takes what the session reports of those it hears; what is to be passed on
@@ -451,10 +312,10 @@ impl Session {
         let known_ppm = vitals.downlink.update(
             now,
             Sent {
-                forwarded: self.forwarded,
-                evicted: self.backlog.evicted(),
-                packets: self.media_packets,
-                packets_lost: self.connection.stats().path.lost_packets,
+                forwarded: self.conn.forwarded,
+                evicted: self.conn.backlog.evicted(),
+                packets: self.conn.media_packets,
+                packets_lost: self.conn.quic.stats().path.lost_packets,
             },
         );
         let digest = vitals.reports.take(now, sources, known_ppm, passed, |reason| {
@@ -463,7 +324,7 @@ impl Session {
         });
         vitals.report(now, &digest);
         if let Some(percent) = vitals.downlink.poor(now) {
-            self.tell(relay_message::Message::Notice(notices::poor_reception(percent)))?;
+            self.conn.tell(relay_message::Message::Notice(notices::poor_reception(percent)))?;
         }
         Ok(digest.hearings)
     }

@@ -44,7 +44,7 @@ impl Notices {
             ReportRefusal::Impossible | ReportRefusal::Repeated => {
                 self.note(now, notice::Code::InvalidReport);
             }
-            ReportRefusal::UnknownSender | ReportRefusal::Leap => {}
+            ReportRefusal::UnknownSender | ReportRefusal::Leap | ReportRefusal::ShardQueue => {}
         }
     }
 

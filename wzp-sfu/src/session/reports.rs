@@ -9,7 +9,7 @@ use wzp_proto::control::{MAX_REPORT_SOURCES, SourceReport, sender_id};
 
 use super::downlink::Heard;
 use super::feedback::MIN_FRAMES;
-use super::meter::Meter;
+use crate::conn::meter::Meter;
 use crate::count::reason::ReportRefusal;
 use crate::mail::Hearing;
 use crate::room::passed::Passed;

@@ -2,14 +2,15 @@
 
 use quinn_proto::{Connection, ConnectionHandle, Incoming};
 use rand::Rng;
-use wzp_telemetry::limited;
 
+use super::event::Event;
 use super::{Outgoing, Shard};
-use crate::count::reason::{Reason, RefuseReason, SessionState};
+use crate::admission::{Arrival, Newcomer, Permit};
+use crate::conn::Conn;
+use crate::count::reason::{RefuseReason, SessionState};
 use crate::ids::SessionId;
+use crate::path::canonical;
 use crate::session::Session;
-use crate::session::admission::{Arrival, Newcomer, Permit};
-use crate::session::peer::canonical;
 
 impl Shard {
     /// Decides whether a new connection may begin, whose first packet has so many
@@ -41,32 +42,30 @@ impl Shard {
             }
             Arrival::Defer(asked) => return self.defer(incoming, length, asked),
             Arrival::Refuse(reason) => {
-                self.stats.connections_refused[reason].add(1);
-                limited!(SESSION, DEBUG, per_second(10), src_ip = %remote.ip(), src_port = remote.port(),
-                         reason = reason.name(), "connection refused");
+                self.emit(Event::TurnedAway { peer: remote, reason, error: None });
                 out.write(|buffer| Some(self.endpoint.refuse(incoming, buffer)));
                 return;
             }
         };
-        let mut accepted = None;
+        let mut accepted = Err(String::new());
         out.write(|buffer| match self.endpoint.accept(incoming, self.now, buffer, None) {
             Ok(connection) => {
-                accepted = Some(connection);
+                accepted = Ok(connection);
                 None
             }
             Err(error) => {
-                // Before there is a session: another ALPN, or TLS that is none.
-                limited!(SESSION, INFO, per_minute(60), src_ip = %remote.ip(), src_port = remote.port(),
-                         reason = RefuseReason::Invalid.name(), error = &*error.cause.to_string(),
-                         "handshake failed");
+                accepted = Err(error.cause.to_string());
                 error.response
             }
         });
         match accepted {
-            Some((ConnectionHandle(number), connection)) => {
+            Ok((ConnectionHandle(number), connection)) => {
                 self.begin(number, id, connection, permit, unproven);
             }
-            None => self.stats.connections_refused[RefuseReason::Invalid].add(1),
+            Err(error) => {
+                let (reason, error) = (RefuseReason::Invalid, Some(error));
+                self.emit(Event::TurnedAway { peer: remote, reason, error });
+            }
         }
     }
 
@@ -81,7 +80,8 @@ impl Shard {
         self.stats.connections_accepted.add(1);
         self.stats.states[SessionState::Handshaking].add(1);
         let limits = &self.shared.limits;
-        let session = Session::new(id, connection, permit, unproven, self.now, limits);
+        let conn = Conn::new(id, connection, permit, unproven, self.now, limits);
+        let session = Session::new(conn, self.now, limits);
         if self.sessions.len() <= number {
             self.sessions.resize_with(number + 1, || None);
         }

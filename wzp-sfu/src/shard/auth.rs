@@ -1,13 +1,12 @@
 //! Who may join: the part of a shard that has it decided, and acts on what was.
 
 use wzp_proto::control::Hello;
-use wzp_telemetry::limited;
 
-use super::Shard;
-use super::event::SessionEvent;
+use super::event::Event;
 use super::life::Life;
+use super::{Output, Shard};
 use crate::access::{Answer, AuthRequest, Decided, Refusal, Token};
-use crate::count::reason::{AuthFailReason, Reason};
+use crate::count::reason::AuthFailReason;
 use crate::session::Phase;
 
 impl Shard {
@@ -20,15 +19,15 @@ impl Shard {
             return self.join(number, hello);
         };
         let decided = Decided::default();
-        self.auth_requests.push(AuthRequest {
+        self.outputs.push_back(Output::Question(AuthRequest {
             shard: self.index,
-            session: session.id,
-            ip: session.peer().ip(),
+            session: session.conn.id,
+            ip: session.conn.peer().ip(),
             room: hello.room.clone(),
             name: hello.name.clone(),
             token,
             decided: decided.clone(),
-        });
+        }));
         let deadline = self.now + patience;
         let phase = Phase::Authenticating { deadline, hello: Box::new(hello), decided };
         session.set_phase(phase, &self.stats.states);
@@ -40,8 +39,8 @@ impl Shard {
         let Some(hello) = session.take_hello() else { return };
         let text = "nothing decided about the token in time; try again in some seconds";
         let answer = Answer {
-            session: session.id,
-            ip: session.peer().ip(),
+            session: session.conn.id,
+            ip: session.conn.peer().ip(),
             room: hello.room,
             result: Err(Refusal::new(AuthFailReason::Unavailable, text)),
         };
@@ -65,9 +64,7 @@ impl Shard {
             // Told also of who did not wait to hear it: that must not hide a guess.
             Err(refusal) => {
                 let reason = refusal.reason;
-                limited!(AUTH, DEBUG, per_second(10), peer_id = %id, src_ip = %ip,
-                         reason = reason.name(), "auth failed");
-                self.session_events.push(SessionEvent::Refused { session: id, room, ip, reason });
+                self.emit(Event::Refused { session: id, room, ip, reason });
                 self.close_by_id(id, refusal.code(), refusal.text);
             }
         }

@@ -1,13 +1,13 @@
 //! How sessions end, whoever wants it: what is counted, told and given back.
 
 use quinn_proto::{ConnectionError, VarInt};
-use wzp_telemetry::limited;
 
-use super::event::SessionEvent;
-use super::{Shard, spans};
-use crate::count::reason::{DropReason, EndReason, Reason};
-use crate::mail::Mail;
-use crate::session::{Close, Phase};
+use super::Shard;
+use super::event::{Event, Stage};
+use crate::conn::Close;
+use crate::count::reason::{DropReason, EndReason};
+use crate::mail::RoomMail;
+use crate::session::Phase;
 
 impl Shard {
     /// Ends a session with a code and a sentence, if that is the verdict.
@@ -23,54 +23,35 @@ impl Shard {
         if session.has_ended() {
             return;
         }
-        self.stats.connections_closed[reason].add(1);
-        if let Phase::Handshaking { .. } = session.phase() {
-            self.stats.handshake_failures[reason.into()].add(1);
-        }
-        let distributions = &self.shared.sessions.distributions;
-        distributions.connection.observe(self.now.duration_since(session.began));
-        session.show_vitals(self.now, distributions, &self.stats);
+        session.show_vitals(self.now, &self.shared.sessions.distributions, &self.stats);
         if let Some(vitals) = session.vitals.take() {
             self.shared.sessions.close(vitals.handle, self.now);
         }
-        let (ip, port) = (session.peer().ip(), session.peer().port());
-        let (id, why) = (session.id, reason.name());
-        match (session.seat(), session.phase()) {
-            (Some(_), _) => {
-                limited!(SESSION, INFO, per_second(100), peer_id = %id, src_ip = %ip, src_port = port,
-                         reason = why, "session ended");
-            }
-            // Strangers can cause the others at will.
+        let (id, seat) = (session.conn.id, session.seat());
+        let stage = match (seat, session.phase()) {
+            (Some(seat), _) => Stage::Joined { room: self.rooms.name(seat.room) },
             (None, Phase::Handshaking { .. }) => {
-                limited!(SESSION, INFO, per_minute(60), peer_id = %id, src_ip = %ip, src_port = port,
-                         reason = why, error = session.failure.as_deref(), "handshake failed");
+                Stage::Handshake { error: session.conn.failure.take() }
             }
-            (None, _) => {
-                limited!(SESSION, DEBUG, per_second(10), peer_id = %id, src_ip = %ip, src_port = port,
-                         reason = why, "connection ended");
-            }
-        }
-        let seat = session.seat();
-        let id = session.id;
-        if let Some(seat) = &seat {
-            spans::leave(session, reason, self.now);
-            let lasted = self.now.duration_since(session.began);
-            // A panic may have left a seat without its room; it ends once all the same.
-            if let Some(room) = self.rooms.name(seat.room) {
-                self.session_events.push(SessionEvent::Ended { session: id, room, reason, lasted });
-            }
-        }
-        let lost = session.backlog.clear();
+            (None, _) => Stage::Unjoined,
+        };
+        let lasted = self.now.duration_since(session.conn.began);
+        let event = Event::Ended { session: id, peer: session.conn.peer(), stage, reason, lasted };
+        event.span(self.now, self.now, session.conn.trace.as_ref());
+        self.emit(event);
+        let Some(session) = &mut self.sessions[number] else { return };
+        let lost = session.conn.backlog.clear();
         self.stats.packets_dropped[DropReason::SendBuffer].add(lost);
         session.set_phase(Phase::Ended, &self.stats.states);
-        session.permit.close();
+        session.conn.permit.close();
         if let Some(Close { code, text }) = close {
-            session.connection.close(self.now, VarInt::from_u32(code.wire()), text.into());
+            session.conn.quic.close(self.now, VarInt::from_u32(code.wire()), text.into());
         }
         self.by_id.remove(&id);
         if let Some(seat) = seat {
             self.rooms.leave(seat.room, number);
-            let mail = Mail::Leave { room: seat.room_id, sender_id: seat.sender_id, session: id };
+            let mail =
+                RoomMail::Leave { room: seat.room_id, sender_id: seat.sender_id, session: id };
             self.post(seat.room_id.home.into(), mail);
         }
         self.touch(number);

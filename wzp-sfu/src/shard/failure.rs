@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use wzp_proto::close::CloseCode;
 use wzp_telemetry::panics::attempt;
 
-use super::flow::FlowEvent;
+use super::event::Event;
 use super::{Outgoing, Shard};
+use crate::conn::Close;
 use crate::count::reason::{EndReason, Reason, SessionState};
 use crate::ids::{RoomId, ShardIndex};
-use crate::mail::Mail;
-use crate::session::Close;
+use crate::mail::ControlMail;
 
 /// What clients of the shard are told.
 const SHARD_FAILED: &str = "the part of this relay that had your session failed and has begun \
@@ -53,15 +53,13 @@ impl Shard {
         next.life = self.life;
         next.resets_from = now + CLOSES_ARRIVE;
         mem::swap(&mut next.directory, &mut self.directory);
-        mem::swap(&mut next.mail_out, &mut self.mail_out);
-        mem::swap(&mut next.flow_events, &mut self.flow_events);
-        mem::swap(&mut next.session_events, &mut self.session_events);
-        mem::swap(&mut next.auth_requests, &mut self.auth_requests);
+        mem::swap(&mut next.outputs, &mut self.outputs);
+        mem::swap(&mut next.lines, &mut self.lines);
         let failed = mem::replace(self, next);
         attempt(|| drop(failed));
         let (shard, room) = (self.index, self.directory.forget_half_changed());
         for to in 0..self.shared.shards {
-            self.post(to, Mail::Failed { shard, room });
+            self.post(to, ControlMail::Failed { shard, room });
         }
     }
 
@@ -75,7 +73,7 @@ impl Shard {
         let Some(mut session) = self.sessions[number].take() else { return };
         attempt(|| {
             for _ in 0..LAST_PACKETS {
-                out.write(|buffer| session.write_packet(self.now, buffer));
+                out.write(|buffer| session.conn.write_packet(self.now, buffer));
             }
         });
         attempt(|| {
@@ -83,8 +81,8 @@ impl Shard {
                 self.shared.sessions.close(vitals.handle, self.now);
             }
         });
-        if session.known_address.is_some() {
-            self.flow_events.push(FlowEvent::Closed { session: session.id });
+        if session.conn.known_address.is_some() {
+            self.emit(Event::Forgotten { session: session.conn.id });
         }
         // With its permit.
         attempt(|| drop(session));
@@ -109,18 +107,20 @@ mod tests {
     use bytes::BytesMut;
     use quinn_proto::crypto::rustls::QuicClientConfig;
     use quinn_proto::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, StdSystemTime};
+    use wzp_proto::placement::PlacementKey;
     use wzp_telemetry::settings::RoomLabel;
     use wzp_transport::identity::Identity;
     use wzp_transport::trust::Trust;
 
     use super::*;
+    use crate::admission::{Admission, Population};
     use crate::count::rooms::RoomCounts;
     use crate::count::sessions::SessionBook;
-    use crate::ids::SessionId;
     use crate::limits::Limits;
-    use crate::mail::Packet;
-    use crate::session::admission::{Admission, Population};
+    use crate::mail::{Mail, Packet, RoomMail};
+    use crate::path::Path;
     use crate::session::{Phase, Seat};
+    use crate::shard::Output;
     use crate::shard::Shared;
 
     /// A shard with as many connections on their way as there are ports.
@@ -130,6 +130,7 @@ mod tests {
         let shared = Shared {
             software: "test",
             shards: 1,
+            placement: PlacementKey::new([0; 16]),
             server: Arc::new(ServerConfig::with_crypto(identity.quic_server_config().unwrap())),
             reset_key: identity.reset_key(),
             admission: Admission::new(&limits, now),
@@ -154,7 +155,11 @@ mod tests {
             assert!(connection.poll_transmit(now, 1, &mut first).is_some());
             let data = BytesMut::from(&first[..]);
             let remote = ([10, 0, 0, 1], *port).into();
-            shard.handle_packet(now, Packet { remote, local_ip: None, ecn: None, data }, &mut out);
+            shard.handle_packet(
+                now,
+                Packet { path: Path { remote, local: None }, ecn: None, data },
+                &mut out,
+            );
         }
         shard.flush(now, &mut out);
         out.clear();
@@ -170,17 +175,23 @@ mod tests {
         let nowhere = Seat { room: 77, room_id: RoomId { home: 0, number: 0 }, sender_id: 1 };
         let broken = shard.sessions[0].as_mut().unwrap();
         broken.set_phase(Phase::Joined(nowhere), &shard.stats.states);
-        broken.known_address = Some(([10, 0, 0, 1], 1).into());
+        broken.conn.known_address = Some(([10, 0, 0, 1], 1).into());
         assert!(!attempt(|| shard.end(0, EndReason::Left, None)), "it can be ended");
         let [_, second, third] = [0, 1, 2]
-            .map(|number| shard.sessions[number].as_ref().unwrap().connection.remote_address());
+            .map(|number| shard.sessions[number].as_ref().unwrap().conn.quic.remote_address());
 
         // Said of one room before the panic came in the next.
-        shard.home_mail.push((1, Mail::Undrain));
+        shard
+            .home_mail
+            .push((1, RoomMail::SetMuted { room: nowhere.room_id, sender_id: 1, muted: true }));
 
         shard.begin_again([8; 32], now, &mut out);
-        assert!(matches!(shard.take_mail().next(), Some((1, Mail::Undrain))));
-        let told: Vec<_> = out.packets().iter().map(|packet| packet.destination).collect();
+        let outputs: Vec<_> = std::iter::from_fn(|| shard.poll_output()).collect();
+        let said = |output: &Output| {
+            matches!(output, Output::Mail(1, Mail::Room(RoomMail::SetMuted { .. })))
+        };
+        assert_eq!(outputs.iter().filter(|output| said(output)).count(), 1, "{outputs:?}");
+        let told: Vec<_> = out.packets().iter().map(|packet| packet.path.remote).collect();
         assert!(told.contains(&second) && told.contains(&third), "{told:?}");
         let nobody =
             Population { sessions: 0, handshakes: 0, closing: 0, making_way: 0, prefixes: 0 };
@@ -188,8 +199,9 @@ mod tests {
         assert!(shard.stats.states.iter().all(|(_, count)| count == 0), "{:?}", shard.stats.states);
         let closed: u64 = shard.stats.connections_closed.iter().map(|(_, count)| count).sum();
         assert_eq!(closed, shard.stats.connections_accepted.get());
-        let flows: Vec<_> = shard.take_flow_events().collect();
-        assert!(matches!(flows[..], [FlowEvent::Closed { session: SessionId(_) }]), "{flows:?}");
+        let events = outputs.iter().filter(|output| matches!(output, Output::Event(_)));
+        let events: Vec<_> = events.collect();
+        assert!(matches!(events[..], [Output::Event(Event::Forgotten { .. })]), "{events:?}");
         assert_eq!(shard.connections(), 0);
     }
 }

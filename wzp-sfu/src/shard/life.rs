@@ -8,8 +8,8 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Draining, Resumed, relay_message::Message};
 
 use super::Shard;
+use crate::conn::Close;
 use crate::limits::Limits;
-use crate::session::Close;
 
 /// Sessions that hear in one turn of a change: ten thousand in one would keep
 /// every frame waiting for half a second.
@@ -92,7 +92,7 @@ impl Shard {
     fn tell_member(&mut self, number: usize, message: Message) {
         let Some(session) = &mut self.sessions[number] else { return };
         if session.seat().is_some() {
-            let verdict = session.tell(message);
+            let verdict = session.conn.tell(message);
             self.touch(number);
             self.settle(number, verdict);
         }

@@ -12,15 +12,15 @@
 mod arrival;
 mod auth;
 mod cid;
+mod dispatch;
 mod end;
 pub mod event;
 mod failure;
-pub mod flow;
 mod life;
 mod outgoing;
+mod output;
 mod places;
 mod rooms;
-mod spans;
 mod timers;
 mod turn;
 
@@ -31,15 +31,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn_proto::{
-    ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, Event, ServerConfig, StreamEvent,
-    TimeSource,
+    ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, Event as QuicEvent, ServerConfig,
+    StreamEvent, TimeSource,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use wzp_proto::close::CloseCode;
 use wzp_proto::media::{self, HeaderError};
+use wzp_proto::placement::PlacementKey;
 
-use crate::access::{AuthRequest, Patience};
+use crate::access::Patience;
+use crate::admission::Admission;
+use crate::conn::Close;
 use crate::count::decisions::Decisions;
 use crate::count::reason::{DropReason, EndReason};
 use crate::count::rooms::RoomCounts;
@@ -47,17 +50,18 @@ use crate::count::sessions::SessionBook;
 use crate::count::stats::ShardStats;
 use crate::ids::{SessionId, ShardIndex};
 use crate::limits::Limits;
-use crate::mail::{Mail, Packet};
+use crate::mail::{Mail, MediaMail, Packet, RoomMail};
+use crate::path::Path;
 use crate::room::directory::Directory;
 use crate::room::local::LocalRooms;
-use crate::session::admission::Admission;
-use crate::session::{Close, Phase, Session};
+use crate::session::{Phase, Session};
 use cid::ShardCids;
 use end::end_reason;
-use event::SessionEvent;
-use flow::FlowEvent;
+use event::{Event, Lines};
 use life::Life;
 pub use outgoing::{OutPacket, Outgoing};
+pub use output::Output;
+use output::Outputs;
 use places::{Deferred, MOST_DEFERRED};
 use timers::Timers;
 
@@ -77,6 +81,8 @@ pub struct Shared {
     pub software: &'static str,
     /// Number of shards.
     pub shards: usize,
+    /// Which of them is a room's home.
+    pub placement: PlacementKey,
     /// What a peer may do.
     pub limits: Arc<Limits>,
     /// TLS identity and QUIC parameters.
@@ -126,11 +132,10 @@ pub struct Shard {
     waiting_until: Option<Instant>,
     own_mail: VecDeque<Mail>,
     /// What the directory has to say, empty while it does nothing.
-    home_mail: Vec<(ShardIndex, Mail)>,
-    mail_out: Vec<(ShardIndex, Mail)>,
-    flow_events: Vec<FlowEvent>,
-    auth_requests: Vec<AuthRequest>,
-    session_events: Vec<SessionEvent>,
+    home_mail: Vec<(ShardIndex, RoomMail)>,
+    outputs: Outputs,
+    /// What it may log.
+    lines: Lines,
     life: Life,
     /// Sessions that have not been told of it.
     untold: Range<usize>,
@@ -185,10 +190,8 @@ impl Shard {
             waiting_until: None,
             own_mail: VecDeque::new(),
             home_mail: Vec::new(),
-            mail_out: Vec::new(),
-            flow_events: Vec::new(),
-            auth_requests: Vec::new(),
-            session_events: Vec::new(),
+            outputs: Outputs::new(),
+            lines: Lines::default(),
             life: Life::Serving,
             untold: 0..0,
             deferred: VecDeque::new(),
@@ -222,20 +225,20 @@ impl Shard {
         match cid::shard_of(&packet.data, self.shared.shards) {
             Some(shard) if shard != self.index => {
                 self.stats.misrouted_packets.add(1);
-                self.mail_out.push((shard, Mail::Packet(packet)));
+                self.post(shard, packet);
             }
             _ => self.receive(packet, out),
         }
     }
 
     fn receive(&mut self, packet: Packet, out: &mut Outgoing) {
-        let Packet { remote, local_ip, ecn, data } = packet;
+        let Packet { path: Path { remote, local }, ecn, data } = packet;
         let length = data.len();
         // With a short header (RFC 9000 section 17.3) only a stateless reset can come.
         let is_short = data.first().is_some_and(|first| first & 0x80 == 0);
         let mut event = None;
         out.write(|buffer| {
-            match self.endpoint.handle(self.now, remote, local_ip, ecn, data, buffer) {
+            match self.endpoint.handle(self.now, remote, local, ecn, data, buffer) {
                 Some(DatagramEvent::Response(_)) if is_short && self.now < self.resets_from => None,
                 Some(DatagramEvent::Response(transmit)) => Some(transmit),
                 other => {
@@ -264,7 +267,7 @@ impl Shard {
     /// of no connection go to `out`.
     pub fn handle_mail(&mut self, now: Instant, mail: Mail, out: &mut Outgoing) {
         self.now = now;
-        self.open(mail, out);
+        self.dispatch(mail, out);
     }
 
     /// Does what is due by `now`.
@@ -280,10 +283,10 @@ impl Shard {
                     self.timers.wake_by(number, later);
                     continue;
                 }
-                _ => session.connection.handle_timeout(now),
+                _ => session.conn.quic.handle_timeout(now),
             }
             if session.is_gone(now) {
-                session.forget_at = Some(now);
+                session.conn.forget_at = Some(now);
                 self.end(number, EndReason::IdleTimeout, None);
                 continue;
             }
@@ -323,27 +326,6 @@ impl Shard {
         start + Duration::from_micros((since + 1).next_multiple_of(grain))
     }
 
-    /// Mail for other shards, in the order it was written.
-    pub fn take_mail(&mut self) -> std::vec::Drain<'_, (ShardIndex, Mail)> {
-        self.mail_out.drain(..)
-    }
-
-    /// What became of flows, in order.
-    pub fn take_flow_events(&mut self) -> std::vec::Drain<'_, FlowEvent> {
-        self.flow_events.drain(..)
-    }
-
-    /// What became of sessions, in order.
-    pub fn take_session_events(&mut self) -> std::vec::Drain<'_, SessionEvent> {
-        self.session_events.drain(..)
-    }
-
-    /// Who waits for a decision since the last call. Each is to be decided about
-    /// ([`AuthRequest::answer`]) and the answer sent as [`Mail::Authenticated`].
-    pub fn take_auth_requests(&mut self) -> std::vec::Drain<'_, AuthRequest> {
-        self.auth_requests.drain(..)
-    }
-
     /// Connections that QUIC still knows, ended ones included.
     pub fn connections(&self) -> usize {
         self.endpoint.open_connections().max(self.sessions.iter().flatten().count())
@@ -356,52 +338,47 @@ impl Shard {
         }
     }
 
-    fn post(&mut self, to: ShardIndex, mail: Mail) {
-        if to == self.index {
-            self.own_mail.push_back(mail);
-        } else {
-            self.mail_out.push((to, mail));
-        }
-    }
-
     /// Acts on what QUIC has to say about a connection.
     fn handle_events(&mut self, number: usize) {
         while let Some(session) = &mut self.sessions[number] {
-            let Some(event) = session.connection.poll() else { return };
+            let Some(event) = session.conn.quic.poll() else { return };
             match event {
-                Event::Connected => self.connected(number),
-                Event::DatagramReceived => self.receive_media(number),
-                Event::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
+                QuicEvent::Connected => self.connected(number),
+                QuicEvent::DatagramReceived => self.receive_media(number),
+                QuicEvent::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
                     self.handle_messages(number);
                 }
-                Event::Stream(StreamEvent::Writable { .. }) => session.write_control(),
-                Event::ConnectionLost { reason } => {
+                QuicEvent::Stream(StreamEvent::Writable { .. }) => session.conn.write_control(),
+                QuicEvent::ConnectionLost { reason } => {
                     if let Phase::Handshaking { .. } = session.phase() {
-                        session.failure = Some(reason.to_string());
+                        session.conn.failure = Some(reason.to_string());
                     }
                     self.end(number, end_reason(&reason), None);
                 }
-                Event::HandshakeDataReady | Event::Stream(_) | Event::DatagramsUnblocked => {}
+                QuicEvent::HandshakeDataReady
+                | QuicEvent::Stream(_)
+                | QuicEvent::DatagramsUnblocked => {}
             }
         }
     }
 
     fn connected(&mut self, number: usize) {
         let Some(session) = &mut self.sessions[number] else { return };
-        session.connected();
+        session.conn.connected();
+        let peer = session.conn.peer();
+        session.conn.known_address = Some(peer);
+        let event = Event::Connected { session: session.conn.id, peer };
         if let Phase::Handshaking { .. } = session.phase() {
             let deadline = self.now + self.shared.limits.hello_timeout;
             session.set_phase(Phase::AwaitingHello { deadline }, &self.stats.states);
-            let distributions = &self.shared.sessions.distributions;
-            session.trace = spans::handshake(session, self.now);
-            let trace_id = session.trace.as_ref().and_then(spans::exemplar);
-            let took = self.now.duration_since(session.began);
-            distributions.handshake.observe_with(took, trace_id);
+            session.conn.trace = event.span(session.conn.began, self.now, None);
+            let trace_id = session.conn.trace.as_ref().and_then(event::exemplar);
+            let took = self.now.duration_since(session.conn.began);
+            self.shared.sessions.distributions.handshake.observe_with(took, trace_id);
         }
-        let remote = session.peer();
-        session.known_address = Some(remote);
-        self.flow_events.push(FlowEvent::Opened { session: session.id, remote });
-        if session.connection.datagrams().max_size().is_none() {
+        let takes_datagrams = session.conn.quic.datagrams().max_size().is_some();
+        self.emit(event);
+        if !takes_datagrams {
             let text = "this client does not take QUIC datagrams (RFC 9221)";
             self.settle(number, Err(Close::new(CloseCode::DatagramsRequired, text)));
         }
@@ -411,7 +388,7 @@ impl Shard {
     fn receive_media(&mut self, number: usize) {
         while let Some(session) = &mut self.sessions[number]
             && !session.has_ended()
-            && let Some(frame) = session.connection.datagrams().recv()
+            && let Some(frame) = session.conn.quic.datagrams().recv()
         {
             self.stats.media_packets_received.add(1);
             self.stats.media_bytes_received.add(frame.len() as u64);
@@ -446,9 +423,10 @@ impl Shard {
         session.admit_media(self.now, frame.len(), &self.shared.limits)?;
         session.spoke = Some(self.now);
         let due = self.now + self.shared.hold;
-        for shard in &self.rooms.room(seat.room).other_shards {
+        for shard in &self.rooms.room(seat.room).routes {
             let (room, frame) = (seat.room_id, frame.clone());
-            self.mail_out.push((*shard, Mail::Media { room, sender_id: sender, frame, due }));
+            let mail = MediaMail::Frame { room, sender_id: sender, frame, due };
+            self.outputs.push_back(Output::Mail(*shard, mail.into()));
         }
         self.deliver(seat.room, sender, &frame, due);
         Ok(())
@@ -457,8 +435,8 @@ impl Shard {
 
 /// The same as [`Shard::touch`] where the session is already at hand.
 fn mark(touched: &mut Vec<usize>, number: usize, session: &mut Session) {
-    if !session.is_touched {
-        session.is_touched = true;
+    if !session.conn.is_touched {
+        session.conn.is_touched = true;
         touched.push(number);
     }
 }

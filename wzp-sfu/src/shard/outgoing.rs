@@ -1,18 +1,15 @@
 //! Packets on their way out of a shard, collected over one turn of the loop.
 
-use std::net::{IpAddr, SocketAddr};
-
 use quinn_proto::{EcnCodepoint, Transmit};
 
-use crate::session::Standing;
+use crate::conn::Standing;
+use crate::path::Path;
 
 /// One UDP packet.
 #[derive(Debug)]
 pub struct OutPacket {
-    /// To whom.
-    pub destination: SocketAddr,
-    /// From which of this host's addresses, if it matters.
-    pub source: Option<IpAddr>,
+    /// From where to where.
+    pub path: Path,
     /// Congestion mark for the IP header.
     pub ecn: Option<EcnCodepoint>,
     /// Whether packets get there.
@@ -49,9 +46,10 @@ impl Outgoing {
             return None;
         };
         debug_assert!(transmit.segment_size.is_none(), "one packet was asked for");
-        let Transmit { destination, ecn, src_ip: source, size, .. } = transmit;
+        let Transmit { destination: remote, ecn, src_ip: local, size, .. } = transmit;
+        let path = Path { remote, local };
         bytes.truncate(size);
-        self.packets.push(OutPacket { destination, source, ecn, standing, bytes });
+        self.packets.push(OutPacket { path, ecn, standing, bytes });
         Some(size)
     }
 

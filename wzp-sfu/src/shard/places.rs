@@ -7,11 +7,10 @@ use quinn_proto::Incoming;
 use wzp_proto::close::CloseCode;
 
 use super::{Outgoing, Shard};
+use crate::admission::{Displaced, PATIENCE, Seated};
+use crate::conn::Close;
 use crate::ids::SessionId;
-use crate::mail::Cause;
-use crate::mail::Mail;
-use crate::session::Close;
-use crate::session::admission::{Displaced, PATIENCE, Seated};
+use crate::mail::{Cause, ControlMail};
 
 /// Most first packets that wait on a shard until it is known whether there is a place;
 /// who comes after that is told at once. Each takes about 2 KiB, and what the client
@@ -37,7 +36,7 @@ impl Shard {
     /// answer.
     pub(super) fn defer(&mut self, incoming: Incoming, length: usize, asked: Vec<Seated>) {
         for Seated { session, shard } in asked {
-            self.post(shard, Mail::Probe(session));
+            self.post(shard, ControlMail::Probe(session));
         }
         self.deferred.push_back(Deferred { until: self.now + PATIENCE, incoming, length });
     }
@@ -61,7 +60,7 @@ impl Shard {
     /// Has connections end on whatever shard they are.
     pub(super) fn displace(&mut self, displaced: impl IntoIterator<Item = Displaced>) {
         for Displaced { who: Seated { session, shard }, cause } in displaced {
-            self.post(shard, Mail::MakeWay { session, cause });
+            self.post(shard, ControlMail::MakeWay { session, cause });
         }
     }
 
@@ -69,7 +68,7 @@ impl Shard {
     pub(super) fn make_way(&mut self, session: SessionId, cause: Cause) {
         let Some(number) = self.by_id.get(&session).copied() else { return };
         let Some(session) = &mut self.sessions[number] else { return };
-        session.forget_at = Some(self.now + FAREWELL);
+        session.conn.forget_at = Some(self.now + FAREWELL);
         let (code, text) = match (cause, session.seat()) {
             (Cause::Replaced, _) => (
                 CloseCode::Replaced,
@@ -93,7 +92,7 @@ impl Shard {
     pub(super) fn probe(&mut self, session: SessionId) {
         let Some(number) = self.by_id.get(&session).copied() else { return };
         if let Some(session) = &mut self.sessions[number] {
-            session.connection.ping();
+            session.conn.quic.ping();
             self.touch(number);
         }
     }

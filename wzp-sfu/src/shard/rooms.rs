@@ -12,23 +12,21 @@ use wzp_proto::control::{
     relay_message,
 };
 use wzp_proto::media;
-use wzp_telemetry::limited;
 
-use super::event::SessionEvent;
-use super::flow::FlowEvent;
+use super::event::Event;
 use super::life::Life;
-use super::{Outgoing, Shard, mark, spans};
+use super::{Shard, mark};
 use crate::access::Now;
+use crate::conn::Close;
+use crate::conn::backlog::Outcome;
 use crate::count::reason::DropReason;
 use crate::count::sessions::Participant;
-use crate::ids::{RoomId, SessionId, ShardIndex};
-use crate::mail::Hearing;
-use crate::mail::{Admitted, Change, JoinRequest, Mail};
-use crate::room::directory::Directory;
+use crate::ids::{RoomId, SessionId};
+use crate::mail::{Admitted, Hearing, JoinRequest, MediaMail, RoomMail};
+use crate::room::directory::{Directory, Letters};
 use crate::room::home_of;
 use crate::room::local::{LocalMember, RoomKey, TALKS_ON};
-use crate::session::backlog::Outcome;
-use crate::session::{Close, HOME_ANSWERS, Phase, Seat};
+use crate::session::{HOME_ANSWERS, Phase, Seat};
 
 impl Shard {
     /// Acts on the control messages that are complete.
@@ -48,10 +46,9 @@ impl Shard {
                 (Message::ReceiverReport(report), Some(seat)) => self.hear(number, seat, &report),
                 (Message::Mute(mute), Some(seat)) => {
                     let Seat { room_id: room, sender_id, .. } = seat;
-                    let mail = Mail::SetMuted { room, sender_id, muted: mute.muted };
-                    let event = SessionEvent::Muted { session: session.id, muted: mute.muted };
-                    self.session_events.push(event);
-                    self.post(room.home.into(), mail);
+                    let (session, muted) = (session.conn.id, mute.muted);
+                    self.emit(Event::Muted { session, muted });
+                    self.post(room.home.into(), RoomMail::SetMuted { room, sender_id, muted });
                 }
                 (Message::Pong(pong), Some(_)) => {
                     session.pong(pong.number);
@@ -79,7 +76,7 @@ impl Shard {
             return self.settle(number, Err(Close::new(CloseCode::Draining, text)));
         }
         let Some(session) = &mut self.sessions[number] else { return };
-        let Ok(displaced) = session.permit.join(session.grant.user.as_ref(), self.now) else {
+        let Ok(displaced) = session.conn.permit.join(session.grant.user.as_ref(), self.now) else {
             let most = self.shared.limits.sessions;
             let text = format!("this relay is full: it takes {most} sessions at most");
             return self.settle(number, Err(Close::new(CloseCode::ServerFull, text)));
@@ -87,60 +84,17 @@ impl Shard {
         let deadline = self.now + HOME_ANSWERS;
         session.set_phase(Phase::Joining { deadline }, &self.stats.states);
         session.name.clone_from(&hello.name);
-        let home = home_of(&hello.room, self.shared.shards);
+        let home = home_of(&hello.room, &self.shared.placement, self.shared.shards);
         let request = JoinRequest {
             room: hello.room.into(),
-            session: session.id,
+            session: session.conn.id,
             shard: self.index,
             member_name: hello.name,
             muted: hello.muted,
         };
-        self.post(home, Mail::Join(request));
+        self.post(home, RoomMail::Join(request));
         self.displace(displaced);
         self.touch(number);
-    }
-
-    /// Acts on mail, whoever wrote it.
-    pub(super) fn open(&mut self, mail: Mail, out: &mut Outgoing) {
-        match mail {
-            Mail::Packet(packet) => self.receive(packet, out),
-            Mail::Drain { deadline } => self.drain(deadline),
-            Mail::Undrain => self.undrain(),
-            Mail::Server(config) => self.set_server(config),
-            Mail::Limits(limits) => self.set_limits(limits),
-            Mail::MakeWay { session, cause } => self.make_way(session, cause),
-            Mail::Probe(session) => self.probe(session),
-            Mail::Kick { session, text } => self.close_by_id(session, CloseCode::Kicked, text),
-            Mail::Join(request) => self.at_home(|home, now, out| home.join(now, request, out)),
-            Mail::Leave { room, sender_id, session } => {
-                self.at_home(|home, now, out| home.leave(now, room, sender_id, session, out));
-            }
-            Mail::SetMuted { room, sender_id, muted } => {
-                self.at_home(|home, now, _| home.set_muted(now, room, sender_id, muted));
-            }
-            Mail::Authenticated(answer) => self.authenticated(*answer),
-            Mail::Admitted(admitted) => self.welcome(*admitted),
-            Mail::Refused { session, code, text } => self.close_by_id(session, code, text),
-            Mail::Spread { room, shards } => {
-                if let Some(key) = self.rooms.key(room) {
-                    self.rooms.set_shards(key, &shards);
-                }
-            }
-            Mail::Changed(Change { room, messages }) => {
-                if let Some(key) = self.rooms.key(room) {
-                    self.tell_room(key, &messages);
-                }
-            }
-            Mail::Media { room, sender_id, frame, due } => {
-                if let Some(key) = self.rooms.key(room) {
-                    self.deliver(key, sender_id, &frame, due);
-                }
-            }
-            Mail::Heard { room, listener, senders } => self.pass_on(room, listener, &senders),
-            Mail::Failed { shard, room } => self.lose(shard, room),
-            #[cfg(debug_assertions)]
-            Mail::Panic => panic!("a test wants this shard to fail"),
-        }
     }
 
     /// Ends the session if it is here.
@@ -160,10 +114,7 @@ impl Shard {
     }
 
     /// Lets the directory act and posts what it has to say.
-    pub(super) fn at_home(
-        &mut self,
-        act: impl FnOnce(&mut Directory, Instant, &mut Vec<(ShardIndex, Mail)>),
-    ) {
+    pub(super) fn at_home(&mut self, act: impl FnOnce(&mut Directory, Instant, &mut Letters)) {
         act(&mut self.directory, self.now, &mut self.home_mail);
         self.directory.settle();
         self.post_home_mail();
@@ -177,14 +128,14 @@ impl Shard {
     }
 
     /// Seats a session that its room's home let in.
-    fn welcome(&mut self, admitted: Admitted) {
+    pub(super) fn welcome(&mut self, admitted: Admitted) {
         let Admitted { session: id, room, name, sender_id, snapshot, shards } = admitted;
         let here = self.by_id.get(&id).copied();
         let Some((number, session)) =
             here.and_then(|number| Some((number, self.sessions[number].as_mut()?)))
         else {
             // It went away while the home decided.
-            return self.post(room.home.into(), Mail::Leave { room, sender_id, session: id });
+            return self.post(room.home.into(), RoomMail::Leave { room, sender_id, session: id });
         };
         let member = LocalMember { connection: number, sender_id, listens: session.grant.listen };
         let key = self.rooms.enter(room, &name, &shards, member);
@@ -194,28 +145,23 @@ impl Shard {
             id,
             room: name.clone(),
             name: session.name.clone(),
-            peer: session.peer(),
+            peer: session.conn.peer(),
             shard: self.index,
             joined: clocks.steady,
             joined_at: clocks.wall,
         });
         let seat = Seat { room: key, room_id: room, sender_id };
         session.enter(clocks, seat, handle, limits, &self.stats.states);
-        self.stats.sessions_joined.add(1);
-        spans::join(session, &name, self.now);
-        self.session_events.push(SessionEvent::Joined {
+        let event = Event::Joined {
             session: id,
             room: name.clone(),
+            sender_id,
             name: session.name.clone(),
             user: session.grant.user.clone(),
-            peer: session.peer(),
-        });
-        let room_count = self.rooms.room(key).forwarded.count.clone();
-        self.flow_events.push(FlowEvent::Seated {
-            session: id,
-            name: name.clone(),
-            room: room_count,
-        });
+            peer: session.conn.peer(),
+            counts: self.rooms.room(key).forwarded.count.clone(),
+        };
+        event.span(session.asked_at.unwrap_or(self.now), self.now, session.conn.trace.as_ref());
         let welcome = Welcome {
             session_id: id.0,
             sender_id: sender_id.into(),
@@ -242,12 +188,9 @@ impl Shard {
                     .map_or(0, since_1970_ms),
             }),
         };
-        let peer = session.peer();
-        limited!(SESSION, INFO, per_second(100), peer_id = %id, room = &*name, sender_id,
-                 src_ip = %peer.ip(), src_port = peer.port(),
-                 user = session.grant.user.as_deref(), "session joined");
-        let welcomed = session.tell(relay_message::Message::Welcome(welcome));
-        let verdict = welcomed.and_then(|()| session.tell_encoded(snapshot.messages));
+        let welcomed = session.conn.tell(relay_message::Message::Welcome(welcome));
+        let verdict = welcomed.and_then(|()| session.conn.tell_encoded(snapshot.messages));
+        self.emit(event);
         self.touch(number);
         self.settle(number, verdict);
         if let Some(deadline) = self.drain_deadline() {
@@ -258,11 +201,11 @@ impl Shard {
     }
 
     /// Queues encoded control messages for every member here.
-    fn tell_room(&mut self, key: RoomKey, messages: &Bytes) {
+    pub(super) fn tell_room(&mut self, key: RoomKey, messages: &Bytes) {
         let mut unresponsive = Vec::new();
         for member in &self.rooms.room(key).members {
             let Some(session) = &mut self.sessions[member.connection] else { continue };
-            if let Err(close) = session.tell_encoded(messages.clone()) {
+            if let Err(close) = session.conn.tell_encoded(messages.clone()) {
                 unresponsive.push((member.connection, close));
             }
             mark(&mut self.touched, member.connection, session);
@@ -283,11 +226,16 @@ impl Shard {
                 continue;
             }
             let Some(session) = &mut self.sessions[member.connection] else { continue };
-            let offered = session.backlog.offer(&mut session.connection, frame.clone(), limit);
-            session.forwarded += offered.sent;
+            let offered = session.conn.backlog.offer(&mut session.conn.quic, frame.clone(), limit);
+            session.conn.forwarded += offered.sent;
             outcome += offered;
             let talks = session.spoke.is_some_and(|at| self.now.duration_since(at) < TALKS_ON);
-            session.bundle.add(frame.len(), self.now, due, talkers.saturating_sub(talks.into()));
+            session.conn.bundle.add(
+                frame.len(),
+                self.now,
+                due,
+                talkers.saturating_sub(talks.into()),
+            );
             mark(&mut self.touched, member.connection, session);
         }
         self.count_forwarded(key, outcome);
@@ -323,14 +271,15 @@ impl Shard {
         self.pass_on(room, listener, &here);
         if !elsewhere.is_empty() {
             let senders: Arc<[(u16, Hearing)]> = elsewhere.into();
-            for shard in self.rooms.room(key).other_shards.clone() {
-                self.post(shard, Mail::Heard { room, listener, senders: senders.clone() });
+            for shard in self.rooms.room(key).routes.clone() {
+                let senders = senders.clone();
+                self.post(shard, MediaMail::Heard { room, listener, senders });
             }
         }
     }
 
     /// Gives each sender that is here what was heard of it.
-    fn pass_on(&mut self, room: RoomId, listener: u16, senders: &[(u16, Hearing)]) {
+    pub(super) fn pass_on(&mut self, room: RoomId, listener: u16, senders: &[(u16, Hearing)]) {
         let Some(key) = self.rooms.key(room) else { return };
         for (sender, hearing) in senders {
             let Some(number) = self.rooms.room(key).by_sender.get(sender).copied() else {

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use quinn_proto::{ConnectionHandle, EndpointEvent};
 
-use super::event::SessionEvent;
-use super::flow::FlowEvent;
+use super::event::Event;
 use super::{Outgoing, Shard, mark};
+use crate::conn::backlog::Outcome;
 use crate::count::reason::{EndReason, SessionState};
-use crate::session::backlog::Outcome;
 
 /// A packet shorter than this, in bytes, was not short of space: QUIC packets
 /// have 1200, and frames that are split are never cut this short.
@@ -27,7 +26,7 @@ impl Shard {
             let mut next = 0;
             loop {
                 while let Some(mail) = self.own_mail.pop_front() {
-                    self.open(mail, out);
+                    self.dispatch(mail, out);
                 }
                 let Some(number) = self.touched.get(next).copied() else {
                     // Once all have said what they had to say.
@@ -54,7 +53,7 @@ impl Shard {
             self.writing.clear();
         }
         let sessions = self.waiting.iter().filter_map(|number| self.sessions[*number].as_ref());
-        self.waiting_until = sessions.filter_map(|session| session.bundle.due()).min();
+        self.waiting_until = sessions.filter_map(|session| session.conn.bundle.due()).min();
         // They are marked as touched still.
         std::mem::swap(&mut self.touched, &mut self.waiting);
     }
@@ -62,19 +61,20 @@ impl Shard {
     /// Whether a receiver's packets may wait for a later turn.
     fn may_wait(&self, number: usize) -> bool {
         let session = self.sessions[number].as_ref();
-        session.is_some_and(|session| session.bundle.may_wait(self.now) && !session.has_ended())
+        session
+            .is_some_and(|session| session.conn.bundle.may_wait(self.now) && !session.has_ended())
     }
 
     /// Writes a connection's packets and lets it and the endpoint talk.
     fn transmit(&mut self, number: usize, out: &mut Outgoing) {
         let Some(session) = &mut self.sessions[number] else { return };
-        session.is_touched = false;
-        session.bundle.clear();
+        session.conn.is_touched = false;
+        session.conn.bundle.clear();
         let is_joined = session.seat().is_some();
         let is_forgotten = session.is_forgotten(self.now);
         // Nobody is there to read what QUIC would repeat.
-        let is_silent = is_forgotten && !session.connection.is_closed();
-        let standing = session.delivery.standing(self.now, &session.connection);
+        let is_silent = is_forgotten && !session.conn.quic.is_closed();
+        let standing = session.conn.delivery.standing(self.now, &session.conn.quic);
         let mut outcome = Outcome::default();
         let mut sent_media = false;
         loop {
@@ -82,26 +82,26 @@ impl Shard {
                 break;
             }
             // Topped up before every packet, so that each leaves full.
-            outcome += session.backlog.drain_into(&mut session.connection);
-            let space = session.connection.datagrams().send_buffer_space();
-            let size = out.write_to(standing, |buffer| session.write_packet(self.now, buffer));
+            outcome += session.conn.backlog.drain_into(&mut session.conn.quic);
+            let space = session.conn.quic.datagrams().send_buffer_space();
+            let size = out.write_to(standing, |buffer| session.conn.write_packet(self.now, buffer));
             let Some(size) = size else { break };
-            let space_after = session.connection.datagrams().send_buffer_space();
+            let space_after = session.conn.quic.datagrams().send_buffer_space();
             let carries_media = space_after > space;
             if carries_media {
                 self.stats.udp_packets_with_media.add(1);
-                session.media_packets += 1;
-                session.delivery.sent(self.now);
+                session.conn.media_packets += 1;
+                session.conn.delivery.sent(self.now);
             }
             sent_media |= carries_media;
             // All that was pending is in a packet that is not full, but for what
             // comes in packets of its own during a handshake or at the end.
-            let is_last = size < PARTLY_FILLED && space_after == session.send_buffer;
+            let is_last = size < PARTLY_FILLED && space_after == session.conn.send_buffer;
             if is_joined && is_last {
                 break;
             }
         }
-        session.forwarded += outcome.sent;
+        session.conn.forwarded += outcome.sent;
         let distributions = &self.shared.sessions.distributions;
         session.show_vitals_if_due(self.now, sent_media, distributions, &self.stats);
         if let Some(seat) = session.seat() {
@@ -109,11 +109,11 @@ impl Shard {
         }
         let Some(session) = &mut self.sessions[number] else { return };
         let mut drained = false;
-        while let Some(event) = session.connection.poll_endpoint_events() {
+        while let Some(event) = session.conn.quic.poll_endpoint_events() {
             drained |= event.is_drained();
             let answer = self.endpoint.handle_event(ConnectionHandle(number), event);
             if let Some(event) = answer {
-                session.connection.handle_event(event);
+                session.conn.quic.handle_event(event);
                 mark(&mut self.touched, number, session);
             }
         }
@@ -128,25 +128,24 @@ impl Shard {
             self.touched.retain(|touched| *touched != number);
             if let Some(session) = self.sessions[number].take() {
                 self.stats.states[SessionState::Closing].sub(1);
-                if session.known_address.is_some() {
-                    self.flow_events.push(FlowEvent::Closed { session: session.id });
+                if session.conn.known_address.is_some() {
+                    self.emit(Event::Forgotten { session: session.conn.id });
                 }
             }
             self.timers.forget(number);
             return;
         }
-        let remote = session.peer();
-        if session.known_address.is_some_and(|known| known != remote) {
-            session.known_address = Some(remote);
-            self.flow_events.push(FlowEvent::Moved { session: session.id, remote });
-            if let Some(vitals) = &session.vitals {
-                self.shared.sessions.moved(&vitals.handle, remote);
-                let moved = SessionEvent::Moved { session: session.id, peer: remote };
-                self.session_events.push(moved);
-            }
-        }
+        let peer = session.conn.peer();
         if let Some(deadline) = session.next_timeout() {
             self.timers.wake_by(number, deadline);
+        }
+        if session.conn.known_address.is_some_and(|known| known != peer) {
+            session.conn.known_address = Some(peer);
+            if let Some(vitals) = &session.vitals {
+                self.shared.sessions.moved(&vitals.handle, peer);
+            }
+            let (session, is_joined) = (session.conn.id, session.vitals.is_some());
+            self.emit(Event::Moved { session, peer, is_joined });
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use quinn_proto::ConnectionError;
 use wzp_proto::close::CloseCode;
+use wzp_sfu::admission::Population;
 use wzp_sfu::count::reason::EndReason;
 use wzp_sfu::ids::RoomId;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::mail::Mail;
-use wzp_sfu::session::admission::Population;
+use wzp_sfu::mail::ControlMail;
 
 use crate::random::assert_membership_agrees;
 use wzp_sim::client::{Client, Opening, hello};
@@ -139,9 +139,13 @@ fn a_room_that_is_lost_ends_for_its_members_wherever_they_are() {
     world.run_for(Duration::from_secs(1));
     // The first room of whichever shard is its home; there is none of that number on
     // the other.
-    let first = |home| Mail::Failed { shard: 9, room: Some(RoomId { home, number: 0 }) };
-    world.tell_shards(|| first(0));
-    world.run_for(Duration::from_millis(50));
+    let first = |home| ControlMail::Failed { shard: 9, room: Some(RoomId { home, number: 0 }) };
+    for home in 0..2 {
+        if world.clients.iter().all(is_there) {
+            world.tell_shards(|| first(home));
+            world.run_for(Duration::from_millis(50));
+        }
+    }
     let lost: Vec<_> = world.clients.iter().filter(|client| !is_there(client)).collect();
     assert!(!lost.is_empty());
     for client in lost {
@@ -169,7 +173,7 @@ fn a_draining_shard_that_fails_goes_on_draining() {
     let late = join(&mut world, 0);
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.clients[late].close_code(), Some(CloseCode::Draining));
-    world.tell_shards(|| Mail::Undrain);
+    world.tell_shards(|| ControlMail::Undrain);
     let last = join(&mut world, 0);
     world.run_for(Duration::from_secs(1));
     assert!(is_there(&world.clients[last]));

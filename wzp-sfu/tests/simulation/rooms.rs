@@ -7,7 +7,7 @@ use wzp_proto::control::Hello;
 use wzp_sfu::count::reason::{DropReason, EndReason};
 use wzp_sfu::ids::SessionId;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::mail::Mail;
+use wzp_sfu::mail::ControlMail;
 
 use wzp_sim::client::{Attention, Heard, Opening, hello};
 use wzp_sim::world::{Conditions, KEEP_ENDED, World};
@@ -270,7 +270,7 @@ fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
     world.drain(Duration::from_secs(2));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients.iter().all(|client| client.told_to_leave));
-    world.tell_shards(|| Mail::Undrain);
+    world.tell_shards(|| ControlMail::Undrain);
     // Beyond the deadline.
     world.run_for(Duration::from_secs(3));
     assert!(world.clients.iter().all(|client| !client.told_to_leave && client.lost.is_none()));
@@ -281,7 +281,7 @@ fn a_drain_that_is_taken_back_leaves_a_relay_as_before() {
     world.drain(Duration::from_millis(100));
     world.run_for(Duration::from_secs(1));
     assert!(world.clients.iter().all(|c| c.close_code() == Some(CloseCode::GoingAway)));
-    world.tell_shards(|| Mail::Undrain);
+    world.tell_shards(|| ControlMail::Undrain);
     let again = world.connect(0, Opening::Hello(hello(0, 65)));
     world.run_for(Duration::from_millis(500));
     assert!(world.clients[again].welcome.is_some() && !world.clients[again].told_to_leave);
@@ -292,7 +292,7 @@ fn a_session_is_kicked_on_whatever_shard_and_hears_why() {
     let mut world = World::new(19, 3, roomy(), path());
     assemble(&mut world, &[3]);
     let session = SessionId(world.clients[1].welcome.as_ref().unwrap().session_id);
-    world.tell_shards(|| Mail::Kick { session, text: "too loud".into() });
+    world.tell_shards(|| ControlMail::Kick { session, text: "too loud".into() });
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.clients[1].close_code(), Some(CloseCode::Kicked));
     assert!(format!("{:?}", world.clients[1].lost).contains("too loud"));

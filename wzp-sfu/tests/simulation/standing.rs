@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use wzp_sfu::conn::Standing;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::session::Standing;
 
 use wzp_sim::client::{Opening, hello};
 use wzp_sim::world::{Conditions, World};

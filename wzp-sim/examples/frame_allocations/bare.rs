@@ -11,6 +11,7 @@ use quinn_proto::{
     RandomConnectionIdGenerator, Transmit,
 };
 use wzp_sfu::mail::Packet;
+use wzp_sfu::path::Path;
 use wzp_sfu::shard::Shared;
 
 use crate::network::{MEMBERS, Relay};
@@ -72,9 +73,9 @@ impl Bare {
 
     fn receive(&mut self, now: Instant, packet: Packet) {
         let Self { endpoint, peers, packets, spare, .. } = self;
-        let Packet { remote, local_ip, ecn, data } = packet;
+        let Packet { path: Path { remote, local }, ecn, data } = packet;
         Self::write(spare, packets, |buffer| {
-            match endpoint.handle(now, remote, local_ip, ecn, data, buffer)? {
+            match endpoint.handle(now, remote, local, ecn, data, buffer)? {
                 DatagramEvent::Response(transmit) => return Some(transmit),
                 DatagramEvent::ConnectionEvent(ConnectionHandle(number), event) => {
                     peers[number].connection.handle_event(event);

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use quinn_proto::StdSystemTime;
+use wzp_proto::placement::PlacementKey;
+use wzp_sfu::admission::Admission;
 use wzp_sfu::count::rooms::RoomCounts;
 use wzp_sfu::count::sessions::SessionBook;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::session::admission::Admission;
 use wzp_sfu::shard::Shared;
 use wzp_telemetry::settings::RoomLabel;
 use wzp_transport::identity::Identity;
@@ -91,6 +92,7 @@ fn shared(case: &Case) -> Result<Shared> {
     Ok(Shared {
         software: "frame_allocations",
         shards: case.shards,
+        placement: PlacementKey::new([7; 16]),
         server: Arc::new(server),
         reset_key: identity.reset_key(),
         admission: Admission::new(&limits, start),

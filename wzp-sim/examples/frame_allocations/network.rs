@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quinn_proto::EcnCodepoint;
 use wzp_sfu::mail::Packet;
+use wzp_sfu::path::Path;
 
 use wzp_sim::client::{Client, Opening, Origin, hello};
 use wzp_sim::memory::{Tally, during};
@@ -153,7 +154,7 @@ impl<R: Relay> Network<R> {
         while let Some(packet) = self.to_relay.pop_front_if(|packet| packet.at <= now) {
             let InFlight { client, ecn, bytes, .. } = packet;
             let data = BytesMut::from(&bytes[..]);
-            arrived.push(Packet { remote: address(client), local_ip: None, ecn, data });
+            arrived.push(Packet { path: Path { remote: address(client), local: None }, ecn, data });
         }
         let is_due = self.relay.next_timeout().is_some_and(|at| at <= now);
         if arrived.is_empty() && !is_due {

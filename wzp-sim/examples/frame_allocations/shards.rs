@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use quinn_proto::EcnCodepoint;
 use wzp_sfu::mail::{Mail, Packet};
-use wzp_sfu::shard::{Outgoing, Shard, Shared};
+use wzp_sfu::shard::{Outgoing, Output, Shard, Shared};
 
 use crate::network::Relay;
 
@@ -50,8 +50,11 @@ impl Relay for Shards {
             for shard in &mut *shards {
                 shard.handle_timeouts(now);
                 shard.flush(now, out);
-                shard.take_flow_events();
-                mail.extend(shard.take_mail());
+                while let Some(output) = shard.poll_output() {
+                    if let Output::Mail(to, letter) = output {
+                        mail.push((to, letter));
+                    }
+                }
             }
             if mail.is_empty() {
                 return;
@@ -65,7 +68,7 @@ impl Relay for Shards {
 
     fn sent(&self, mut send: impl FnMut(SocketAddr, Option<EcnCodepoint>, &[u8])) {
         for packet in self.out.packets() {
-            send(packet.destination, packet.ecn, &packet.bytes);
+            send(packet.path.remote, packet.ecn, &packet.bytes);
         }
     }
 }

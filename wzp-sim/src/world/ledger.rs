@@ -3,11 +3,11 @@
 use std::hash::Hasher;
 use std::net::SocketAddr;
 
+use wzp_sfu::admission::Population;
 use wzp_sfu::count::reason::{
     DropReason, EndReason, HandshakeFailure, PerReason, Reason, ReportRefusal, SessionState,
 };
 use wzp_sfu::count::stats::ShardStats;
-use wzp_sfu::session::admission::Population;
 use wzp_sfu::shard::Shard;
 
 use super::World;

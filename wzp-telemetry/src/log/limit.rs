@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::bucket::{Bucket, SECOND};
 
@@ -49,6 +50,11 @@ impl Limit {
         self.settle(self.bucket.take())
     }
 
+    /// The same by a clock of the caller's, which has run for so long.
+    pub fn admit_at(&self, now: Duration) -> Option<Admitted> {
+        self.settle(self.bucket.take_at(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     fn settle(&self, is_admitted: bool) -> Option<Admitted> {
         if is_admitted {
             let suppressed = NonZeroU64::new(self.suppressed.swap(0, Ordering::Relaxed));
@@ -67,13 +73,23 @@ impl Limit {
 /// ```
 /// wzp_telemetry::limited!(SESSION, DEBUG, per_second(10), src_ip = "192.0.2.1", "connection refused");
 /// ```
+///
+/// With a [`Limit`] and a clock of one's own, where a place in the code is not what the
+/// lines have in common:
+///
+/// ```
+/// use std::time::Duration;
+/// use wzp_telemetry::log::Limit;
+///
+/// let (limit, now) = (Limit::per_second(10), Duration::from_secs(1));
+/// wzp_telemetry::limited!(limit, now; SESSION, DEBUG, src_ip = "192.0.2.1", "connection refused");
+/// ```
 #[macro_export]
 macro_rules! limited {
-    ($target:ident, $level:ident, $per:ident($lines:expr), $($line:tt)+) => {{
-        static LIMIT: $crate::log::Limit = $crate::log::Limit::$per($lines);
+    (@ $target:ident, $level:ident, $admit:expr, $($line:tt)+) => {{
         // What is not logged anyway is not counted as suppressed.
         if $crate::tracing::enabled!(target: $crate::log::target::$target, $crate::tracing::Level::$level)
-            && let Some(admitted) = LIMIT.admit()
+            && let Some(admitted) = $admit
         {
             $crate::tracing::event!(
                 target: $crate::log::target::$target,
@@ -82,6 +98,13 @@ macro_rules! limited {
                 $($line)+
             );
         }
+    }};
+    ($limit:expr, $now:expr; $target:ident, $level:ident, $($line:tt)+) => {{
+        $crate::limited!(@ $target, $level, $limit.admit_at($now), $($line)+);
+    }};
+    ($target:ident, $level:ident, $per:ident($lines:expr), $($line:tt)+) => {{
+        static LIMIT: $crate::log::Limit = $crate::log::Limit::$per($lines);
+        $crate::limited!(@ $target, $level, LIMIT.admit(), $($line)+);
     }};
 }
 

@@ -56,7 +56,7 @@ fn send_at_most<const N: usize>(
     let mut headers: [libc::mmsghdr; N] = unsafe { mem::zeroed() };
 
     for (index, packet) in packets.iter().enumerate() {
-        let address = addresses[index].insert(packet.destination.into());
+        let address = addresses[index].insert(packet.path.remote.into());
         slices[index] = libc::iovec {
             // sendmmsg does not write through it.
             iov_base: packet.bytes.as_ptr().cast_mut().cast(),
@@ -108,7 +108,7 @@ const EMPTY_SLICE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), i
 /// has them, and sets the control length to what was written.
 fn write_control(header: &mut libc::msghdr, packet: &OutPacket) {
     let mut used = 0;
-    match packet.source {
+    match packet.path.local {
         Some(IpAddr::V4(source)) => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
@@ -128,7 +128,7 @@ fn write_control(header: &mut libc::msghdr, packet: &OutPacket) {
     }
     if let Some(mark) = packet.ecn {
         let mark = mark as libc::c_int;
-        used += match packet.destination.ip().to_canonical() {
+        used += match packet.path.remote.ip().to_canonical() {
             IpAddr::V4(_) => append(header, used, libc::IPPROTO_IP, libc::IP_TOS, mark),
             IpAddr::V6(_) => append(header, used, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, mark),
         };
@@ -165,7 +165,8 @@ mod tests {
     use quinn_udp::{RecvMeta, UdpSocketState};
 
     use super::*;
-    use wzp_sfu::session::Standing;
+    use wzp_sfu::conn::Standing;
+    use wzp_sfu::path::Path;
 
     fn packet(
         destination: SocketAddr,
@@ -173,8 +174,9 @@ mod tests {
         ecn: Option<EcnCodepoint>,
         fill: u8,
     ) -> OutPacket {
-        let source = source.map(|text| text.parse().unwrap());
-        OutPacket { destination, source, ecn, standing: Standing::Prompt, bytes: vec![fill; 100] }
+        let local = source.map(|text| text.parse().unwrap());
+        let path = Path { remote: destination, local };
+        OutPacket { path, ecn, standing: Standing::Prompt, bytes: vec![fill; 100] }
     }
 
     #[test]

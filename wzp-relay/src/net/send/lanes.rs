@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use wzp_sfu::session::Standing;
+use wzp_sfu::conn::Standing;
 
 /// Number of a socket: 0 is the one that the shard receives by.
 pub(super) type Lane = usize;

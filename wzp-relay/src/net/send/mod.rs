@@ -16,10 +16,10 @@ use wzp_telemetry::limited;
 use batch::{BATCH, Sent};
 use lanes::{Lane, Lanes};
 use waiting::{Room, Waiting};
+use wzp_sfu::conn::Standing;
 use wzp_sfu::count::reason::UnsentReason;
 use wzp_sfu::count::stats::ShardStats;
 use wzp_sfu::limits::Limits;
-use wzp_sfu::session::Standing;
 use wzp_sfu::shard::OutPacket;
 
 /// The worst standing first: who gets better in a turn has its packets leave in
@@ -109,7 +109,7 @@ impl Egress {
             while length < BATCH
                 && let Some(packet) = packets.next()
             {
-                if !self.waiting.is_empty() && self.waiting.has(packet.destination) {
+                if !self.waiting.is_empty() && self.waiting.has(packet.path.remote) {
                     self.keep(packet, room, now);
                 } else {
                     batch[length] = packet;
@@ -147,7 +147,7 @@ impl Egress {
                 self.lanes.fill(lane, now);
                 self.stats.send_lane_fills.add(1);
                 self.show_full();
-                limited!(NET, WARN, per_minute(6), dst_ip = %blocked.destination.ip().to_canonical(),
+                limited!(NET, WARN, per_minute(6), dst_ip = %blocked.path.remote.ip().to_canonical(),
                          "a send buffer is full: an interface or a neighbour, perhaps of this \
                           destination, is slower than what is sent to it");
             }
@@ -201,6 +201,8 @@ mod tests {
     use wzp_testbed::impair::bottleneck;
     use wzp_testbed::netns::{Namespace, cable};
     use wzp_testbed::skip;
+
+    use wzp_sfu::path::Path;
 
     use super::*;
     use wzp_kernel::steering;
@@ -259,8 +261,7 @@ mod tests {
 
         fn send(&mut self, to: SocketAddr, standing: Standing, numbers: std::ops::Range<u8>) {
             let packet = |number| OutPacket {
-                destination: to,
-                source: None,
+                path: Path { remote: to, local: None },
                 ecn: None,
                 standing,
                 bytes: vec![number; 100],

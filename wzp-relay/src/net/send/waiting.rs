@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use wzp_sfu::session::Standing;
+use wzp_sfu::conn::Standing;
 use wzp_sfu::shard::OutPacket;
 
 /// Voice that is older than this is of no use: jitter buffers have gone on
@@ -98,7 +98,7 @@ impl Waiting {
         if self.is_empty() {
             self.ages.clear();
         }
-        let (destination, standing) = (packet.destination, packet.standing);
+        let (destination, standing) = (packet.path.remote, packet.standing);
         // A copy: the shard's buffers are larger, and used again.
         let packet = OutPacket { bytes: packet.bytes.as_slice().to_vec(), ..*packet };
         self.ages.push_back((now, destination));
@@ -150,7 +150,7 @@ impl Waiting {
     }
 
     fn insert(&mut self, kept: Kept, standing: Standing, end: End) {
-        let destination = kept.packet.destination;
+        let destination = kept.packet.path.remote;
         let turns = &mut self.turns[standing as usize];
         let queue = self.queues.entry(destination).or_insert_with(|| {
             let turn = match end {
@@ -215,18 +215,19 @@ impl Kept {
 mod tests {
     use super::*;
     use Standing::{Late, Prompt, Stalled};
+    use wzp_sfu::path::Path;
 
     const ROOM: Room = Room { each: 10 * (100 + OVERHEAD), all: 100 * (100 + OVERHEAD) };
 
     /// The `number`th packet of 100 bytes to a port.
     fn packet(port: u16, number: u8, standing: Standing) -> OutPacket {
-        let destination = ([192, 0, 2, 1], port).into();
-        OutPacket { destination, source: None, ecn: None, standing, bytes: vec![number; 100] }
+        let path = Path { remote: ([192, 0, 2, 1], port).into(), local: None };
+        OutPacket { path, ecn: None, standing, bytes: vec![number; 100] }
     }
 
     fn all(waiting: &mut Waiting, standing: Standing) -> Vec<(u16, u8)> {
         std::iter::from_fn(|| waiting.next(standing))
-            .map(|kept| (kept.packet.destination.port(), kept.packet.bytes[0]))
+            .map(|kept| (kept.packet.path.remote.port(), kept.packet.bytes[0]))
             .collect()
     }
 

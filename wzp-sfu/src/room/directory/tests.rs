@@ -91,16 +91,16 @@ impl Scene {
         self.now = end;
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut Directory, &mut Outgoing)) {
+    fn act(&mut self, act: impl FnOnce(&mut Directory, &mut Letters)) {
         let mut out = Vec::new();
         act(&mut self.directory, &mut out);
         let mut told = Vec::new();
         for (to, mail) in out {
             match mail {
-                Mail::Admitted(admitted) => self.seat(to, *admitted),
-                Mail::Refused { text, .. } => self.refused.push(text),
-                Mail::Spread { shards, .. } => self.spreads.push((to, shards.to_vec())),
-                Mail::Changed(change) => {
+                RoomMail::Admitted(admitted) => self.seat(to, *admitted),
+                RoomMail::Refused { text, .. } => self.refused.push(text),
+                RoomMail::Spread { shards, .. } => self.spreads.push((to, shards.to_vec())),
+                RoomMail::Changed(change) => {
                     self.hear(to, &change);
                     told.push((to, change));
                 }

@@ -1,6 +1,16 @@
-//! A peer's address, written one way wherever it is shown, logged or compared.
+//! Where packets come from and go to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// The way between a peer and this relay, by which packets come and go. A way that is not
+/// UDP gets a form of its own here, and nothing above has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The peer, as its socket names it.
+    pub remote: SocketAddr,
+    /// Which of this host's addresses, if known or if it matters.
+    pub local: Option<IpAddr>,
+}
 
 /// The address as people write it: a socket for both families gives IPv4 peers as
 /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), and everybody else knows them as

@@ -10,28 +10,21 @@ use wzp_proto::control::{ClientMessage, RelayMessage, client_message, relay_mess
 use wzp_proto::framing::{self, FramingError};
 
 use super::outbox::Overflow;
-use super::{Close, Phase, Session};
+use super::{Close, Conn};
 
-impl Session {
-    /// Whether a message of the client may be taken now. What comes before Welcome
-    /// waits for it, in QUIC, whose flow control holds the client back.
-    fn may_take_message(&self) -> bool {
-        matches!(self.phase, Phase::AwaitingHello { .. } | Phase::Joined(_))
-    }
-
-    /// The next message of the client, if one is complete and it is its turn. No
-    /// byte is read from the stream that is not of that message.
+impl Conn {
+    /// The next message of the client, if one is complete and `may_take` says that it is
+    /// its turn: else it waits in QUIC, whose flow control holds the client back. No byte
+    /// is read from the stream that is not of that message.
     ///
     /// # Errors
     /// The message, how fast they come, or the stream's end, ends the session.
     pub(crate) fn next_message(
         &mut self,
         now: Instant,
+        may_take: bool,
     ) -> Result<Option<client_message::Message>, Close> {
-        if self.has_ended() {
-            return Ok(None);
-        }
-        while self.may_take_message() {
+        while may_take {
             let Some(message) = self.deframer.decode::<ClientMessage>().map_err(refuse)? else {
                 let missing = self.deframer.missing().map_err(refuse)?;
                 if self.read_control(missing)? {
@@ -58,11 +51,11 @@ impl Session {
     /// The client gave up the stream, which ends the session.
     fn read_control(&mut self, at_most: usize) -> Result<bool, Close> {
         if self.control.is_none() {
-            self.control = self.connection.streams().accept(Dir::Bi);
+            self.control = self.quic.streams().accept(Dir::Bi);
         }
         let Some(stream) = self.control else { return Ok(false) };
         let left = || Err(Close::new(CloseCode::Done, "the control stream was closed"));
-        let mut recv = self.connection.recv_stream(stream);
+        let mut recv = self.quic.recv_stream(stream);
         let mut chunks = match recv.read(true) {
             Ok(chunks) => chunks,
             Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return left(),
@@ -103,7 +96,7 @@ impl Session {
     /// Writes what waits to the stream, as far as the client lets it.
     pub(crate) fn write_control(&mut self) {
         if let Some(stream) = self.control {
-            self.outbox.write(&mut self.connection, stream);
+            self.outbox.write(&mut self.quic, stream);
         }
     }
 }
