@@ -8,7 +8,7 @@ use wzp_testbed::binaries::target_directory;
 
 use crate::project::cargo;
 use crate::setup;
-use crate::step::Steps;
+use crate::step::{RELEASE, Steps};
 
 /// What `cargo xtask attack` takes.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::for_building()?;
     let mut steps = Steps::default();
     let programs = ["-p", "wzp-relay", "-p", "wzp-client", "-p", "wzp-attack"];
-    steps.run("build", cargo(&[&["build", "--release", "--locked"][..], &programs].concat()))?;
+    steps.run_long(
+        "build",
+        RELEASE,
+        cargo(&[&["build", "--release", "--locked"][..], &programs].concat()),
+    )?;
     let program = target_directory().join("release/wzp-attack");
     let status = Command::new(&program).args(&options.arguments).status();
     let status = status.with_context(|| format!("cannot start {}", program.display()))?;

@@ -14,7 +14,7 @@ pub(crate) fn run() -> Result<()> {
     let tests = ["--test", "pages", "--test", "tidy"];
     let mut write = cargo(&[&["test", "--locked"][..], &packages, &tests].concat());
     write.env("WZP_WRITE_DOCS", "1");
-    steps.run("docs", write)?;
+    steps.run_long("docs", "about 10 minutes the first time", write)?;
     steps.print();
     Ok(())
 }

@@ -41,7 +41,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             &time,
             "-print_final_stats=1",
         ]);
-        steps.run(target, command)?;
+        let extent = format!("{} s, and minutes to build it the first time", options.seconds);
+        steps.run_long(target, &extent, command)?;
     }
     steps.print();
     println!("  no target found a fault");

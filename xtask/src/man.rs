@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::project::{cargo, root};
 use crate::setup;
-use crate::step::Steps;
+use crate::step::{RELEASE, Steps};
 
 /// The programs that users have.
 pub(crate) const PROGRAMS: [&str; 2] = ["wzp-relay", "wzp-client"];
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn write(steps: &mut Steps) -> Result<PathBuf> {
     let mut build = cargo(&["build", "--release", "--locked"]);
     build.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
-    steps.run("build", build)?;
+    steps.run_long("build", RELEASE, build)?;
     let folder = root().join("target/pages");
     // What a command was called before must not be packed.
     if folder.exists() {

@@ -91,7 +91,7 @@ fn install<'a>(items: impl Iterator<Item = &'a Prerequisite>) {
     let packages = if packages.is_empty() { Vec::new() } else { apt(&packages) };
     let mut steps = Steps::default();
     for command in packages.into_iter().chain(commands) {
-        if let Err(error) = steps.run("install", command) {
+        if let Err(error) = steps.run_long("install", "up to 5 minutes each", command) {
             println!("{error:#}");
         }
     }

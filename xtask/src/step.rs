@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// What a release of the programs takes to build, on two cores.
+pub(crate) const RELEASE: &str = "about 10 minutes and 1 GB of disk the first time";
+
 /// The steps done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
@@ -18,9 +21,21 @@ impl Steps {
     ///
     /// # Errors
     /// It cannot be started or fails.
-    pub(crate) fn run(&mut self, name: &str, mut command: Command) -> Result<()> {
+    pub(crate) fn run(&mut self, name: &str, command: Command) -> Result<()> {
+        self.announced(name, "", command)
+    }
+
+    /// [`Self::run`] for a step that may take minutes; `extent` says how many.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
+    pub(crate) fn run_long(&mut self, name: &str, extent: &str, command: Command) -> Result<()> {
+        self.announced(name, &format!("\n    {extent}"), command)
+    }
+
+    fn announced(&mut self, name: &str, remark: &str, mut command: Command) -> Result<()> {
         let line = command_line(&command);
-        println!("\n==> {name}: {line}");
+        println!("\n==> {name}: {line}{remark}");
         let start = Instant::now();
         let status = command.status().with_context(|| format!("cannot start {line}"))?;
         let took = start.elapsed();

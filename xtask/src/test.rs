@@ -14,6 +14,12 @@ use crate::project::{cargo, succeeds};
 use crate::setup;
 use crate::step::Steps;
 
+/// What the steps take when nothing is built yet, on two cores.
+const LINTS: &str = "about 6 minutes the first time, seconds later";
+const DOCUMENTATION: &str = "about 2 minutes the first time";
+const BUILD: &str = "about 15 minutes and 4 GB of disk the first time";
+const TESTS: &str = "about 10 minutes: some listen to whole calls";
+
 /// How long the database of advisories may take to come.
 const FETCH_TIME: Duration = Duration::from_secs(60);
 
@@ -32,7 +38,7 @@ pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.run("formatting", cargo(&["fmt", "--all", "--check"]))?;
     let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-    steps.run("lints", cargo(&lint))?;
+    steps.run_long("lints", LINTS, cargo(&lint))?;
     if alsa() {
         let live = ["clippy", "--package", "wzp-client", "--features", "live", "--all-targets"];
         let strict = ["--locked", "--", "-D", "warnings"];
@@ -51,12 +57,13 @@ pub(crate) fn run() -> Result<()> {
     let private = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
     let mut documentation = cargo(&private);
     documentation.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links");
-    steps.run("documentation", documentation)?;
+    steps.run_long("documentation", DOCUMENTATION, documentation)?;
     dependencies(&mut steps)?;
     // Builds the programs that the tests start, too.
-    steps.run("build", cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
+    let build = ["build", "--workspace", "--all-targets", "--locked"];
+    steps.run_long("build", BUILD, cargo(&build))?;
     steps.run("examples in documentation", cargo(&["test", "--workspace", "--doc", "--locked"]))?;
-    steps.run("tests", tests())?;
+    steps.run_long("tests", TESTS, tests())?;
     steps.print();
     Ok(())
 }

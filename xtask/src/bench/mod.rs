@@ -28,7 +28,7 @@ use wzp_testbed::binaries::target_directory;
 
 use crate::project::{cargo, root};
 use crate::setup;
-use crate::step::Steps;
+use crate::step::{RELEASE, Steps};
 use contestant::Contestant;
 use cpus::Split;
 use experiment::{Experiment, Name};
@@ -156,7 +156,7 @@ fn build() -> Result<Programs> {
     let mut steps = Steps::default();
     let arguments = ["build", "--release", "--locked"];
     let shipped = ["--package", "wzp-relay", "--package", "wzp-client"];
-    steps.run("build", cargo(&[&arguments[..], &shipped].concat()))?;
+    steps.run_long("build", RELEASE, cargo(&[&arguments[..], &shipped].concat()))?;
     let naive = ["--package", "wzp-testbed", "--example", "naive_relay"];
     steps.run("build the naive relay", cargo(&[&arguments[..], &naive].concat()))?;
     let release = target_directory().join("release");
