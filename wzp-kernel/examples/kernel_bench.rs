@@ -13,7 +13,7 @@ use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions};
 use wzp_common::builder::{C_TAG, Frame, PORT, v4, v6};
 use wzp_common::flow::{FlowKey, mapped};
-use wzp_kernel::object::{OBJECT, PROGRAMS, TCX_EGRESS, XDP_INGRESS};
+use wzp_kernel::object::{EMPTY_OBJECT, OBJECT, PROGRAMS, TCX_EGRESS, XDP_INGRESS};
 use wzp_kernel::{Kernel, Mode, Options};
 
 /// Frames for one figure.
@@ -66,7 +66,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn programs() -> Result<()> {
-    let mut empty = EbpfLoader::new().load(&Vec::from(*include_bytes!("../ebpf/empty.o")))?;
+    let mut empty = EbpfLoader::new().load(EMPTY_OBJECT)?;
     let row = |cells: &[&dyn Display]| {
         let cells: Vec<_> = cells.iter().map(ToString::to_string).collect();
         println!("| {} |", cells.join(" | "));

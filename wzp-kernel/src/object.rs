@@ -5,13 +5,30 @@
 #[repr(C, align(8))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 
-static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!("../ebpf/wzp.o"));
-static ALIGNED_STEER: &Aligned<[u8]> = &Aligned(*include_bytes!("../ebpf/steer.o"));
+/// The bytes of an object in the byte order of this machine, which is its kernel's.
+#[cfg(target_endian = "little")]
+macro_rules! object {
+    ($name:literal) => {
+        &Aligned(*include_bytes!(concat!("../ebpf/bpfel/", $name)))
+    };
+}
+#[cfg(target_endian = "big")]
+macro_rules! object {
+    ($name:literal) => {
+        &Aligned(*include_bytes!(concat!("../ebpf/bpfeb/", $name)))
+    };
+}
+
+static ALIGNED: &Aligned<[u8]> = object!("wzp.o");
+static ALIGNED_STEER: &Aligned<[u8]> = object!("steer.o");
+static ALIGNED_EMPTY: &Aligned<[u8]> = object!("empty.o");
 
 /// The object with the programs that count.
 pub static OBJECT: &[u8] = &ALIGNED.0;
 /// The object with the program that steers.
 pub static STEER_OBJECT: &[u8] = &ALIGNED_STEER.0;
+/// The object with a program that does nothing: the benchmark's zero.
+pub static EMPTY_OBJECT: &[u8] = &ALIGNED_EMPTY.0;
 
 /// XDP programs receive frames before the rest of the kernel does.
 pub const XDP_INGRESS: &str = "wzp_xdp_ingress";

@@ -15,7 +15,7 @@ pub const COMMIT: &str = env!("BUILD_COMMIT");
 pub const FEATURES: &str = env!("BUILD_FEATURES");
 
 /// Of the kernel programs in this program: the first 16 digits of what
-/// `cat wzp-kernel/ebpf/steer.o wzp-kernel/ebpf/wzp.o | sha256sum` gives.
+/// `cat wzp-kernel/ebpf/bpfel/steer.o wzp-kernel/ebpf/bpfel/wzp.o | sha256sum` gives.
 pub fn kernel_objects() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
         let mut digest = Sha256::new();

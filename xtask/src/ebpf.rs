@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use wzp_testbed::binaries::target_directory;
 
 use crate::ebpf_needs as needs;
-use crate::ebpf_object::differences;
+use crate::ebpf_object;
 use crate::ebpf_rustc::VARIABLE;
 use crate::project::{cargo, root};
 use crate::step::Steps;
@@ -40,27 +40,32 @@ pub(crate) struct DisasmOptions {
 /// The objects, by the name of the program that they are built from.
 const OBJECTS: [&str; 3] = ["wzp", "steer", "empty"];
 
+/// The byte orders that a kernel may have, as the compiler calls them.
+const ORDERS: [&str; 2] = ["bpfel", "bpfeb"];
+
+/// What two objects differ in that are the same to the kernel.
+const OTHERWISE: &str = "types or line numbers differ";
+
 pub(crate) fn build(options: &BuildOptions) -> Result<()> {
     needs::require(options.install)?;
     let mut steps = Steps::default();
     let target = target_directory().join("ebpf");
-    steps.run("build", compile(&target)?)?;
+    steps.run_long("build", "about 1 minute the first time", compile(&target)?)?;
     let mut different = Vec::new();
-    for name in OBJECTS {
-        let linked = target.join("bpfel-unknown-none/release").join(name);
+    for (order, name) in ORDERS.iter().flat_map(|order| OBJECTS.map(|name| (order, name))) {
+        let linked = target.join(format!("{order}-unknown-none/release")).join(name);
         let stripped = linked.with_extension("o");
         steps.run("strip", strip(&linked, &stripped))?;
-        let committed = committed(name);
+        let committed = committed(order, name);
+        let new = read(&stripped)?;
         if options.check {
-            let (new, old) = (read(&stripped)?, read(&committed)?);
-            let found = differences(&old, &new).context("cannot compare the objects")?;
-            different
-                .extend(found.into_iter().map(|what| format!("{}: {what}", shown(&committed))));
+            let found = differences(&read(&committed)?, &new);
+            different.extend(found.iter().map(|what| format!("{}: {what}", shown(&committed))));
         } else {
             fs::create_dir_all(committed.parent().unwrap_or(Path::new("")))?;
-            fs::copy(&stripped, &committed)
+            fs::write(&committed, &new)
                 .with_context(|| format!("cannot write {}", committed.display()))?;
-            println!("{} has {} bytes", shown(&committed), fs::metadata(&committed)?.len());
+            println!("{} has {} bytes", shown(&committed), new.len());
         }
     }
     if !different.is_empty() {
@@ -74,6 +79,18 @@ pub(crate) fn build(options: &BuildOptions) -> Result<()> {
         println!("the committed objects are what their source gives");
     }
     Ok(())
+}
+
+/// What differs, a phrase each; nothing if and only if the files are the same.
+fn differences(old: &[u8], new: &[u8]) -> Vec<String> {
+    if old == new {
+        return Vec::new();
+    }
+    match ebpf_object::differences(old, new) {
+        Ok(found) if found.is_empty() => vec![OTHERWISE.to_owned()],
+        Ok(found) => found,
+        Err(error) => vec![format!("cannot be compared: {error:#}")],
+    }
 }
 
 /// Whether the committed objects are what their source gives, as part of
@@ -95,7 +112,7 @@ pub(crate) fn disasm(options: &DisasmOptions) -> Result<()> {
     if let Some(program) = &options.program {
         command.arg(format!("--disassemble-symbols={program}"));
     }
-    command.args(["wzp", "steer"].map(committed));
+    command.args(["wzp", "steer"].map(|name| committed(ORDERS[0], name)));
     Steps::default().run("disassemble", command)
 }
 
@@ -128,13 +145,8 @@ fn compile(target: &Path) -> Result<Command> {
     for registry in registries.into_iter().flatten().flatten() {
         flags.push(format!("--remap-path-prefix={}=crates", registry.path().display()));
     }
-    let mut command = cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--target=bpfel-unknown-none",
-        "-Zbuild-std=core",
-    ]);
+    let mut command = cargo(&["build", "--release", "--locked", "-Zbuild-std=core"]);
+    command.args(ORDERS.map(|order| format!("--target={order}-unknown-none")));
     command
         .current_dir(root().join("wzp-ebpf"))
         .env("CARGO_TARGET_DIR", target)
@@ -156,8 +168,8 @@ fn strip(from: &Path, to: &Path) -> Command {
     command
 }
 
-fn committed(name: &str) -> PathBuf {
-    root().join("wzp-kernel/ebpf").join(name).with_extension("o")
+fn committed(order: &str, name: &str) -> PathBuf {
+    root().join("wzp-kernel/ebpf").join(order).join(name).with_extension("o")
 }
 
 fn shown(path: &Path) -> String {
@@ -172,4 +184,26 @@ fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed");
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &[u8] = include_bytes!("../../wzp-kernel/ebpf/bpfel/steer.o");
+
+    #[test]
+    fn one_byte_anywhere_makes_a_difference() {
+        assert_eq!(differences(OBJECT, OBJECT), Vec::<String>::new());
+        // The line table lies behind the instructions and the types.
+        let path = OBJECT.windows(6).position(|bytes| bytes == b"src/st").unwrap();
+        for place in [0, path, OBJECT.len() / 2, OBJECT.len() - 1] {
+            let mut other = OBJECT.to_vec();
+            other[place] ^= 1;
+            assert_ne!(differences(OBJECT, &other), Vec::<String>::new(), "byte {place}");
+        }
+        let mut other = OBJECT.to_vec();
+        other[path] ^= 1;
+        assert_eq!(differences(OBJECT, &other), [OTHERWISE]);
+    }
 }

@@ -11,6 +11,8 @@ use crate::step::{Steps, command_line};
 /// The version of LLVM that the compiler has: the linker reads its bitcode.
 const LLVM: &str = "22";
 const LINKER: &str = "0.13.0";
+/// What the longest of the commands takes, on two cores.
+const INSTALL: &str = "up to 5 minutes";
 
 struct Need {
     name: &'static str,
@@ -76,7 +78,7 @@ pub(crate) fn require(install: bool) -> Result<()> {
         let commands = (need.install)();
         if install {
             for command in commands {
-                Steps::default().run("install", command)?;
+                Steps::default().run_long("install", INSTALL, command)?;
             }
         }
         if !(need.present)() {

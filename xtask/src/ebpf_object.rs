@@ -1,6 +1,5 @@
-//! Whether two objects are the same to the kernel: programs, what they refer
-//! to, constants and maps. Types and line numbers may differ: a comment moves
-//! them.
+//! What two objects differ in: programs, what they refer to, constants and maps.
+//! Types and line numbers are not looked into: a comment moves them.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +65,8 @@ fn parts(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    const OBJECT: &[u8] = include_bytes!("../../wzp-kernel/ebpf/wzp.o");
-    const OTHER: &[u8] = include_bytes!("../../wzp-kernel/ebpf/empty.o");
+    const OBJECT: &[u8] = include_bytes!("../../wzp-kernel/ebpf/bpfel/wzp.o");
+    const OTHER: &[u8] = include_bytes!("../../wzp-kernel/ebpf/bpfel/empty.o");
 
     #[test]
     fn an_object_is_the_same_as_itself() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use aya::EbpfLoader;
 use aya::programs::{Program, SchedClassifier, TcAttachType};
-use wzp_kernel::object::{TCX_EGRESS, TCX_INGRESS};
+use wzp_kernel::object::{EMPTY_OBJECT, TCX_EGRESS, TCX_INGRESS};
 use wzp_kernel::{Error, Hook, Kernel, Mode, Options, Reader};
 use wzp_testbed::netns::Namespace;
 use wzp_testbed::skip;
@@ -76,8 +76,7 @@ fn our_program_is_the_last_on_the_way_out_and_the_first_on_the_way_in() {
     }
     let scene = Scene::new();
     let occupied = scene.occupy_xdp();
-    let mut others =
-        EbpfLoader::new().load(&Vec::from(*include_bytes!("../../ebpf/empty.o"))).unwrap();
+    let mut others = EbpfLoader::new().load(EMPTY_OBJECT).unwrap();
     let Program::SchedClassifier(other) = others.program_mut("empty_tcx").unwrap() else {
         panic!("not a classifier")
     };

@@ -77,12 +77,42 @@ fn the_licence_is_compatible_and_types_are_there() {
     assert!(file.section_by_name(".debug_info").is_none());
 }
 
+/// The objects of each byte order: little, then big.
+const ORDERS: [(&[u8], &[u8]); 3] = [
+    (include_bytes!("../../ebpf/bpfel/wzp.o"), include_bytes!("../../ebpf/bpfeb/wzp.o")),
+    (include_bytes!("../../ebpf/bpfel/steer.o"), include_bytes!("../../ebpf/bpfeb/steer.o")),
+    (include_bytes!("../../ebpf/bpfel/empty.o"), include_bytes!("../../ebpf/bpfeb/empty.o")),
+];
+
 #[test]
 fn nothing_tells_where_it_was_built() {
-    let text = String::from_utf8_lossy(OBJECT);
-    for path in ["/home/", "/root/", "/rustlib/", "registry", env!("CARGO_MANIFEST_DIR")] {
-        assert!(!text.contains(path), "{path}");
+    for object in ORDERS.into_iter().flat_map(|(little, big)| [little, big]) {
+        let text = String::from_utf8_lossy(object);
+        for path in ["/home/", "/root/", "/rustlib/", "registry", env!("CARGO_MANIFEST_DIR")] {
+            assert!(!text.contains(path), "{path}");
+        }
     }
+}
+
+#[test]
+fn there_is_one_of_each_byte_order() {
+    for (little, big) in ORDERS {
+        let [little, big] = [little, big].map(|bytes| object::File::parse(bytes).unwrap());
+        assert!(little.is_little_endian() && !big.is_little_endian());
+        // Programs, maps and constants.
+        let symbols = |file: &object::File<'_>| {
+            let mut names: Vec<_> = file
+                .symbols()
+                .filter(object::ObjectSymbol::is_global)
+                .map(|symbol| object::ObjectSymbol::name(&symbol).unwrap().to_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(symbols(&little), symbols(&big));
+    }
+    let native = if cfg!(target_endian = "little") { ORDERS[0].0 } else { ORDERS[0].1 };
+    assert_eq!(OBJECT, native);
 }
 
 /// What the programs share with nobody: each frame passes through once.

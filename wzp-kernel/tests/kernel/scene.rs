@@ -10,6 +10,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use wzp_common::reason::{Direction, Reason};
+use wzp_kernel::object::EMPTY_OBJECT;
 use wzp_kernel::{InterfaceStatus, Kernel, Mode, Options, Statistics};
 use wzp_testbed::netns::{Family, Host, Namespace, Network};
 
@@ -90,8 +91,7 @@ pub(crate) struct Occupied {
 
 impl Occupied {
     pub(crate) fn new(mode: XdpMode) -> Self {
-        let bytes = include_bytes!("../../ebpf/empty.o");
-        let mut ebpf = EbpfLoader::new().load(&Vec::from(*bytes)).unwrap();
+        let mut ebpf = EbpfLoader::new().load(EMPTY_OBJECT).unwrap();
         let program: &mut Xdp = ebpf.program_mut("empty_xdp").unwrap().try_into().unwrap();
         program.load().unwrap();
         let id = program.attach(INTERFACE, mode).unwrap();

@@ -27,7 +27,8 @@ fn version_and_metric_tell_what_was_built() {
 
     // What can be known beside it.
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let by_hand = "cat wzp-kernel/ebpf/steer.o wzp-kernel/ebpf/wzp.o | sha256sum | cut -c1-16";
+    let by_hand =
+        "cat wzp-kernel/ebpf/bpfel/steer.o wzp-kernel/ebpf/bpfel/wzp.o | sha256sum | cut -c1-16";
     let output = Command::new("sh").args(["-c", by_hand]).current_dir(root).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), objects);
     let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output();
