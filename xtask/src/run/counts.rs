@@ -77,15 +77,18 @@ pub(super) fn print_forwarded(relay: &Relay<'_>, counter: Counter) -> Result<()>
     Ok(())
 }
 
+/// The command that shows the flows as the kernel counts them.
+pub(super) fn flows(demo: &Demo<'_>, options: &str) -> String {
+    format!("{} ctl flows {options}--state-dir {}", shown(&demo.relay), shown(&demo.state()))
+}
+
 /// The flows as the kernel counts them, within a second of the talk.
 pub(super) fn print_flows(demo: &Demo<'_>) -> Result<()> {
-    let mut command = Command::new(&demo.relay);
-    command.args(["ctl", "flows", "--once", "--state-dir"]).arg(demo.state());
-    let output = command.output().context("cannot start wzp-relay ctl flows")?;
+    let line = flows(demo, "--once ");
+    let output = Command::new("sh").args(["-c", &line]).output().context("cannot start sh")?;
     let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "wzp-relay ctl flows: {}\n{problem}", output.status);
-    let (relay, state) = (shown(&demo.relay), shown(&demo.state()));
-    println!("\n{relay} ctl flows --once --state-dir {state}:\n");
+    ensure!(output.status.success(), "{line}: {}\n{problem}", output.status);
+    println!("\n{line}:\n");
     println!("{}", String::from_utf8_lossy(&output.stdout));
     Ok(())
 }

@@ -21,7 +21,7 @@ use wzp_testbed::{binaries, realtime, speech};
 use crate::bound::bound;
 use crate::project::cargo;
 use crate::setup;
-use crate::step::Steps;
+use crate::step::{RELEASE, Steps};
 use counts::Counter;
 use counts::shown;
 use place::Place;
@@ -53,7 +53,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::for_building()?;
     let mut steps = Steps::default();
     let packages = ["--package", "wzp-relay", "--package", "wzp-client"];
-    steps.run("build", cargo(&[&["build", "--release", "--locked"][..], &packages].concat()))?;
+    steps.run_long(
+        "build",
+        RELEASE,
+        cargo(&[&["build", "--release", "--locked"][..], &packages].concat()),
+    )?;
 
     // Before there is anything that a signal would leave behind.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -128,15 +132,19 @@ impl<'a> Demo<'a> {
         self.folder.join("state")
     }
 
-    fn start_relay(&self) -> Result<Relay<'a>> {
+    fn launch(&self) -> Launch<'a> {
         let drain = ["--drain-timeout", "2s"].map(Into::into);
-        let launch = Launch {
+        Launch {
             program: self.relay.clone(),
             namespace: self.place.relay(),
             listen: self.place.listen(),
             state_dir: self.state(),
             arguments: self.place.counting().into_iter().chain(drain).collect(),
-        };
+        }
+    }
+
+    fn start_relay(&self) -> Result<Relay<'a>> {
+        let launch = self.launch();
         // Ctrl-C goes to a whole group, and a relay told twice does not drain.
         let mut command = bound(&launch.command())?;
         command.process_group(0);
