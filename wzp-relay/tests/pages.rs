@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use wzp_relay::metrics::catalogue;
 use wzp_telemetry::log::target;
+use wzp_telemetry::metrics::Description;
 
 /// Set by `cargo xtask docs`: pages are written, not compared.
 const WRITE: &str = "WZP_WRITE_DOCS";
@@ -20,11 +22,17 @@ enum Place {
 }
 
 fn texts() -> Vec<(Place, String)> {
-    vec![
+    let tables = catalogue().into_iter().map(|(name, families)| {
+        let rows: String = families.iter().map(Description::row).collect();
+        let head = "| name | type | labels | meaning | source |\n|---|---|---|---|---|\n";
+        (Place::Part("docs/metrics.md", name), format!("{head}{rows}"))
+    });
+    let others = [
         (Place::Part("docs/logging.md", "targets"), targets()),
         (Place::Part("docs/configuration.md", "reference"), told(&["config", "reference"])),
         (Place::Whole("deploy/relay.toml"), told(&["config", "example"])),
-    ]
+    ];
+    tables.chain(others).collect()
 }
 
 /// What the program itself says.
@@ -68,5 +76,16 @@ fn pages_are_as_declared() {
         } else {
             assert!(written == declared, "{name} is not as declared: cargo xtask docs");
         }
+    }
+}
+
+/// A reader must not have to look into the code for what a number is.
+#[test]
+fn every_family_is_explained() {
+    for family in catalogue().into_iter().flat_map(|(_, families)| families) {
+        let Description { name, help, source, .. } = family;
+        assert!(!help.is_empty() && !source.is_empty(), "{name}");
+        assert!(!help.ends_with('.'), "{name}: the page puts a full stop behind it: {help}");
+        assert!(!help.starts_with("Their "), "{name}: a HELP line stands alone: {help}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use wzp_telemetry::metrics::{
-    Family, Format, Histogram, Registry, Scrapes, Source, Traffic, common, single,
+    Description, Family, Format, Histogram, Registry, Scrapes, Source, Traffic, common, single,
 };
 
 /// What a label must survive.
@@ -205,12 +205,12 @@ async fn json() {
 async fn every_program_has_the_common_families() {
     let text = text(Format::Prometheus).await;
     // What is told of a second is not there before it is over.
-    let at_once = common().filter(|(name, ..)| *name != "wraith_cpu_usage_percent");
-    for (name, kind, _) in at_once {
+    let at_once = common().filter(|family| family.name != "wraith_cpu_usage_percent");
+    for Description { name, kind, .. } in at_once {
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is missing");
     }
     for name in ["process_cpu_seconds_total", "wraith_cpu_usage_percent", "wzp_runtime_tasks"] {
-        assert!(common().any(|(common, ..)| common == name), "{name}");
+        assert!(common().any(|family| family.name == name), "{name}");
     }
 }
 

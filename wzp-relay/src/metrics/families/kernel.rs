@@ -17,18 +17,18 @@ pub(super) const FAMILIES: &[Family] = &[
             let is = |yes| f64::from(u8::from(yes));
             vec![(vec!["kernel".into()], is(kernel)), (vec!["userspace".into()], is(!kernel))]
         },
-    )
+    ).from("start").note("`kernel` or `userspace`; decided at the start")
     .by(&["source"]),
     gauge(
         "wzp_ebpf_counting",
-        "1 while the kernel counts on all interfaces named, else 0",
+        "1 while the kernel counts on all interfaces named, both ways, else 0",
         |scrape| single(f64::from(u8::from(scrape.kernel.counting))),
-    ),
+    ).from("attachments"),
     counter(
         "wzp_ebpf_load_failures_total",
-        "Times the programs could not be loaded",
+        "Times the kernel programs could not be loaded",
         |scrape| single(scrape.kernel.load_failures as f64),
-    ),
+    ).from("start").note("The log says why"),
     gauge(
         "wzp_ebpf_hook",
         "1 for the hook that counts on an interface, in each direction",
@@ -44,28 +44,28 @@ pub(super) const FAMILIES: &[Family] = &[
                 })
                 .collect()
         },
-    )
+    ).from("attachments").note("`xdp-driver`, `tcx-ingress`, `tcx-egress` or `none`")
     .by(&["interface", "direction", "hook"]),
     counter(
         "wzp_ebpf_attach_failures_total",
-        "Times the programs could not be attached to an interface",
+        "Times the kernel programs could not be attached to an interface",
         |scrape| {
             let interfaces = scrape.kernel.interfaces.iter();
             interfaces.map(|i| (vec![i.name.clone()], i.failures as f64)).collect()
         },
-    )
+    ).from("attachments").note("The log says why")
     .by(&["interface"]),
     counter(
         "wzp_ebpf_packets_total",
         "Packets of the relay's port; attributed is no for those of no known session",
         |scrape| by_session(scrape, |totals| (totals.rx_packets, totals.tx_packets)),
-    )
+    ).from("slots").note("Such are handshakes, and what strangers send")
     .by(&["direction", "attributed"]),
     counter(
         "wzp_ebpf_bytes_total",
-        "Their bytes, from the Ethernet header on",
+        "Bytes of those packets, from the Ethernet header on",
         |scrape| by_session(scrape, |totals| (totals.rx_bytes, totals.tx_bytes)),
-    )
+    ).from("slots")
     .by(&["direction", "attributed"]),
     gauge(
         "wzp_ebpf_difference_packets",
@@ -84,7 +84,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 .map(|(direction, difference)| (vec![direction.name().to_owned()], difference))
                 .into()
         },
-    )
+    ).from("slots and shards").note("Growing `rx`: the socket's buffer overflows, or strangers send what is not QUIC to another socket of the port; growing `tx`: another program sends from the port; falling: packets take an interface that is not named")
     .by(&["direction"]),
     counter(
         "wzp_ebpf_skipped_packets_total",
@@ -98,46 +98,46 @@ pub(super) const FAMILIES: &[Family] = &[
                 })
                 .collect()
         },
-    )
+    ).from("reasons")
     .by(&["direction", "reason"]),
     counter(
         "wzp_relay_session_wire_packets_total",
-        "Packets of a session, as the kernel counts them",
+        "Packets of a session in a room since its handshake, as the kernel counts them",
         |scrape| by_flow(scrape, |flow| (flow.rx_packets, flow.tx_packets)),
-    )
+    ).from("slots").note("Gone when the session is")
     .by(&["session_id", "direction"])
     .began(session_began),
     counter(
         "wzp_relay_session_wire_bytes_total",
-        "Their bytes, from the Ethernet header on",
+        "Bytes of those packets, from the Ethernet header on",
         |scrape| by_flow(scrape, |flow| (flow.rx_bytes, flow.tx_bytes)),
-    )
+    ).from("slots")
     .by(&["session_id", "direction"])
     .began(session_began),
-    gauge("wzp_ebpf_slots_used", "Sessions that have a slot", |scrape| {
+    gauge("wzp_ebpf_slots_used", "Sessions that have a slot in the kernel's table", |scrape| {
         single(scrape.kernel.slots.used.into())
-    }),
-    gauge("wzp_ebpf_slots_capacity", "Sessions that can have one", |scrape| {
+    }).from("slots"),
+    gauge("wzp_ebpf_slots_capacity", "Sessions that can have a slot (ebpf.slots)", |scrape| {
         single(scrape.kernel.slots.capacity.into())
-    }),
+    }).from("slots"),
     counter(
         "wzp_ebpf_slots_full_total",
-        "Sessions that got no slot because all were used (ebpf.slots)",
+        "Sessions that got no slot because all were used",
         |scrape| single(scrape.kernel.slots.full as f64),
-    ),
+    ).from("slots"),
     gauge(
         "wzp_ebpf_unattributed_sessions",
-        "Open sessions whose packets are not counted for them",
+        "Open sessions without a slot, whose packets are counted for nobody",
         |scrape| single(scrape.kernel.slots.unattributed_sessions as f64),
-    ),
+    ).from("slots"),
     gauge("wzp_ebpf_blocked_addresses", "Addresses that are blocked", |scrape| {
         single(scrape.kernel.blocked_addresses as f64)
-    }),
+    }).from("block list").note("At most 16,384; `wzp-relay ctl block` refuses more with a sentence"),
     counter(
         "wzp_ebpf_map_errors_total",
         "Keys that the kernel did not take or give back",
         |scrape| single(scrape.kernel.slots.map_errors as f64),
-    ),
+    ).from("slots"),
     gauge(
         "wzp_ebpf_program_instructions",
         "Instructions that the verifier went through, by program",
@@ -145,7 +145,7 @@ pub(super) const FAMILIES: &[Family] = &[
             let programs = scrape.kernel.instructions.iter();
             programs.map(|(name, count)| (vec![(*name).to_owned()], f64::from(*count))).collect()
         },
-    )
+    ).from("verifier")
     .by(&["program"]),
 ];
 

@@ -10,24 +10,24 @@ pub(super) const FAMILIES: &[Family] = &[
         "wzp_relay_udp_send_buffer_errors_total",
         "UDP packets that the kernel dropped at a full queue after it had taken them, and times that a socket had no room, of all programs in the relay's network namespace",
         |_| send_drops::send_buffer_errors().map_or_else(Vec::new, |errors| single(errors as f64)),
-    ),
+    ).from("`SndbufErrors` of /proc/net/snmp and snmp6").note("Since the namespace was made; absent where the system does not tell. [Where packets go](kernel-accounting.md#behind-the-socket)"),
     counter(
         "wzp_relay_interface_queue_packets_total",
-        "Packets of any program that passed the queue before an interface",
+        "Packets of any program that passed the queue (qdisc) before an interface",
         |scrape| by_interface(scrape, |queue| queue.packets),
-    )
+    ).from("rtnetlink, once a second").note("Since that was made. Interfaces are those of `ebpf.interfaces`, else those that carry the address listened on, 16 at most; those without a queue, as most that are not hardware, are absent here")
     .by(&["interface"]),
     counter(
         "wzp_relay_interface_queue_drops_total",
         "Packets of any program that the queue before an interface dropped",
         |scrape| by_interface(scrape, |queue| queue.drops),
-    )
+    ).from("rtnetlink")
     .by(&["interface"]),
     gauge(
         "wzp_relay_interface_queue_packets_waiting",
         "Packets of any program that wait in the queue before an interface",
         |scrape| by_interface(scrape, |queue| queue.waiting),
-    )
+    ).from("rtnetlink")
     .by(&["interface"]),
     counter(
         "wzp_relay_interface_errors_total",
@@ -41,7 +41,7 @@ pub(super) const FAMILIES: &[Family] = &[
             });
             series.collect()
         },
-    )
+    ).from("rtnetlink").note("As `ip -s -s link` shows them: `rx_dropped`, `rx_missed` (the card's own buffer was full), `rx_errors`, `tx_dropped`, `tx_errors`")
     .by(&["interface", "kind"]),
 ];
 

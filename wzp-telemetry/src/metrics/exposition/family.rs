@@ -31,6 +31,8 @@ pub trait Source: Send + Sync + 'static {
 pub struct Family<S: Source> {
     name: &'static str,
     help: &'static str,
+    note: &'static str,
+    source: &'static str,
     labels: &'static [&'static str],
     values: Values<S>,
     began: Option<Began<S>>,
@@ -45,8 +47,32 @@ enum Values<S: Source> {
     Histogram(fn(&S::Scrape<'_>) -> Vec<HistogramSeries>),
 }
 
-/// Name, type and labels of a family.
-pub type Description = (&'static str, &'static str, &'static [&'static str]);
+/// What pages say of a family.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// The name of its series.
+    pub name: &'static str,
+    /// `gauge`, `counter` or `histogram`.
+    pub kind: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// The line that every scrape brings: plain text.
+    pub help: &'static str,
+    /// What else there is to know, as Markdown; may be empty.
+    pub note: &'static str,
+    /// What counts it, as Markdown.
+    pub source: &'static str,
+}
+
+impl Description {
+    /// The line of a table: name, type, labels, meaning, source.
+    pub fn row(&self) -> String {
+        let Self { name, kind, help, note, source, .. } = self;
+        let labels: Vec<_> = self.labels.iter().map(|label| format!("`{label}`")).collect();
+        let note = if note.is_empty() { String::new() } else { format!(". {note}") };
+        format!("| `{name}` | {kind} | {} | {help}{note} | {source} |\n", labels.join(", "))
+    }
+}
 
 /// What `MetricFamily` has no place for.
 #[derive(Debug, Default)]
@@ -72,7 +98,7 @@ impl<S: Source> Family<S> {
         help: &'static str,
         series: fn(&S::Scrape<'_>) -> Vec<Series>,
     ) -> Self {
-        Self { name, help, labels: &[], values: Values::Gauge(series), began: None }
+        Self::new(name, help, Values::Gauge(series))
     }
 
     /// What only grows while the program runs. The name ends in `_total`.
@@ -81,7 +107,7 @@ impl<S: Source> Family<S> {
         help: &'static str,
         series: fn(&S::Scrape<'_>) -> Vec<Series>,
     ) -> Self {
-        Self { name, help, labels: &[], values: Values::Counter(series), began: None }
+        Self::new(name, help, Values::Counter(series))
     }
 
     /// Observations by size.
@@ -90,7 +116,23 @@ impl<S: Source> Family<S> {
         help: &'static str,
         series: fn(&S::Scrape<'_>) -> Vec<HistogramSeries>,
     ) -> Self {
-        Self { name, help, labels: &[], values: Values::Histogram(series), began: None }
+        Self::new(name, help, Values::Histogram(series))
+    }
+
+    const fn new(name: &'static str, help: &'static str, values: Values<S>) -> Self {
+        Self { name, help, note: "", source: "", labels: &[], values, began: None }
+    }
+
+    /// What else pages say of it behind its help, as Markdown.
+    pub const fn note(mut self, note: &'static str) -> Self {
+        self.note = note;
+        self
+    }
+
+    /// What counts it, as pages say it.
+    pub const fn from(mut self, source: &'static str) -> Self {
+        self.source = source;
+        self
     }
 
     /// With these labels; each series then has a value for each.
@@ -109,14 +151,21 @@ impl<S: Source> Family<S> {
         self
     }
 
-    /// Name, type and labels.
+    /// All that is declared of it.
     pub fn description(&self) -> Description {
         let kind = match self.values {
             Values::Gauge(_) => "gauge",
             Values::Counter(_) => "counter",
             Values::Histogram(_) => "histogram",
         };
-        (self.name, kind, self.labels)
+        Description {
+            name: self.name,
+            kind,
+            labels: self.labels,
+            help: self.help,
+            note: self.note,
+            source: self.source,
+        }
     }
 
     pub(super) fn desc(&self) -> prometheus::Result<Desc> {

@@ -74,40 +74,40 @@ pub(super) const FAMILIES: &[Family<Process>] = &[
         "wraith_cpu_usage_percent",
         "Processor time used since the last look at least a second ago, in per cent of what affinity and control groups let the process use",
         |process| known(process.cpu_percent),
-    ),
+    ).from("`/proc/self`").note("Absent in the first second. 100 is all that the process may use: the processors that it is bound to, or the least quota of its control groups (either version)"),
     Family::<Process>::gauge("wraith_memory_usage_bytes", "Resident memory", |process| {
         known(process.resident_bytes)
-    }),
+    }).from("`/proc/self`"),
     Family::<Process>::gauge("wraith_open_fds", "Open file descriptors", |process| {
         known(process.open_fds)
-    }),
+    }).from("`/proc/self`"),
     Family::<Process>::counter(
         "process_cpu_seconds_total",
         "Processor time used, in user mode and in the kernel",
         |process| known(process.cpu_seconds),
-    ),
+    ).from("`/proc/self`").note("To hundredths"),
     Family::<Process>::gauge("process_open_fds", "Open file descriptors", |process| {
         known(process.open_fds)
-    }),
+    }).from("`/proc/self`"),
     Family::<Process>::gauge(
         "process_max_fds",
         "Most file descriptors that may be open; absent without a limit",
         |process| known(process.max_fds),
-    ),
+    ).from("`/proc/self`"),
     Family::<Process>::gauge("process_virtual_memory_bytes", "Address space in use", |process| {
         known(process.virtual_bytes)
-    }),
+    }).from("`/proc/self`"),
     Family::<Process>::gauge("process_resident_memory_bytes", "Resident memory", |process| {
         known(process.resident_bytes)
-    }),
+    }).from("`/proc/self`"),
     Family::<Process>::gauge(
         "process_start_time_seconds",
-        "When the process started, since 1970",
+        "When the process started, in seconds since 1970",
         |process| known(process.started),
-    ),
+    ).from("`/proc/self`"),
     Family::<Process>::gauge("process_threads", "Threads of the process", |process| {
         known(process.threads)
-    }),
+    }).from("`/proc/self`"),
 ];
 
 #[cfg(test)]

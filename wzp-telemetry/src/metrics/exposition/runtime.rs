@@ -30,15 +30,19 @@ pub(super) const FAMILIES: &[Family<Runtime>] = &[
         "wzp_runtime_workers",
         "Threads of the async runtime, which carries the control plane",
         |runtime| single(runtime.num_workers() as f64),
-    ),
+    )
+    .from("tokio")
+    .note("And never media"),
     Family::<Runtime>::gauge("wzp_runtime_tasks", "Tasks of the async runtime", |runtime| {
         single(runtime.num_alive_tasks() as f64)
-    }),
+    })
+    .from("tokio"),
     Family::<Runtime>::gauge(
         "wzp_runtime_queued_tasks",
         "Tasks that wait in the async runtime's global queue",
         |runtime| single(runtime.global_queue_depth() as f64),
-    ),
+    )
+    .from("tokio"),
     Family::<Runtime>::counter(
         "wzp_runtime_busy_seconds_total",
         "Time that the async runtime's threads spent on tasks",
@@ -47,7 +51,8 @@ pub(super) const FAMILIES: &[Family<Runtime>] = &[
             let busy = workers.map(|worker| runtime.worker_total_busy_duration(worker));
             single(busy.sum::<std::time::Duration>().as_secs_f64())
         },
-    ),
+    )
+    .from("tokio"),
     Family::<Runtime>::counter(
         "wzp_runtime_parks_total",
         "Times that a thread of the async runtime had nothing to do",
@@ -55,5 +60,6 @@ pub(super) const FAMILIES: &[Family<Runtime>] = &[
             let workers = 0..runtime.num_workers();
             single(workers.map(|worker| runtime.worker_park_count(worker)).sum::<u64>() as f64)
         },
-    ),
+    )
+    .from("tokio"),
 ];

@@ -116,7 +116,7 @@ impl Scrapes {
     }
 }
 
-/// Name, type and labels of the families that every program has.
+/// The families that every program has.
 pub fn common() -> impl Iterator<Item = Description> {
     process::FAMILIES
         .iter()
@@ -153,15 +153,18 @@ const FAMILIES: &[Family<Arc<Last>>] = &[
         "wzp_scrapes_total",
         "Times that all metrics were read; those who ask at the same time share one",
         |last| single(last.gatherings.load(Ordering::Relaxed) as f64),
-    ),
+    )
+    .from("scrapes"),
     Family::<Arc<Last>>::gauge(
         "wzp_scrape_duration_seconds",
         "How long reading all metrics took the last time",
         |last| single(Duration::from_nanos(last.nanos.load(Ordering::Relaxed)).as_secs_f64()),
-    ),
+    )
+    .from("scrapes"),
     Family::<Arc<Last>>::gauge(
         "wzp_scrape_size_bytes",
         "Size of the last answer with metrics, before compression",
         |last| single(last.bytes.load(Ordering::Relaxed) as f64),
-    ),
+    )
+    .from("scrapes"),
 ];

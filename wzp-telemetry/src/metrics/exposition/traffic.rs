@@ -139,17 +139,17 @@ pub(super) const FAMILIES: &[Family<Arc<Traffic>>] = &[
         "wzp_http_connections",
         "Open connections to the listeners for metrics and health and to the admin socket",
         |traffic| single(value(&traffic.connections)),
-    ),
+    ).from("listeners"),
     Family::<Arc<Traffic>>::counter(
         "wzp_http_refused_requests_total",
         "Requests that got no page, by reason",
         |traffic| Refusal::ALL.map(|why| series(why.name(), &traffic.refused[why as usize])).into(),
-    )
+    ).from("listeners").note("`method`, `path`, `unauthorized`, `tries` (too many passwords, `metrics.password_tries_per_minute`), `query` (no such form), `late` (9 seconds), `failed` (the log says why)")
     .by(&["reason"]),
     Family::<Arc<Traffic>>::counter(
         "wzp_http_aborted_connections_total",
         "Connections that were ended before the client was done, by reason",
         |traffic| Abort::ALL.map(|why| series(why.name(), &traffic.aborted[why as usize])).into(),
-    )
+    ).from("listeners").note("`tls` (no handshake), `request` (not finished in time, or not HTTP), `unread` (an answer not taken within `send_timeout`), `age` (5 minutes; 10 seconds at the admin socket), `crowded` (it was idle, and another one wanted its place), `share` (so did another one of its address or process)")
     .by(&["reason"]),
 ];
