@@ -7,6 +7,7 @@
 //! * [`loopback`]: a relay for tests that need no network of their own
 //! * [`http`], [`metrics`]: what the relay tells its operator
 //! * [`speech`], [`measure`], [`tone`]: what was said and what arrived
+//! * [`bound`]: children that end with the program that started them
 //! * [`realtime`]: scheduling for what is judged in real time
 //! * [`skip`]: what a machine must have for a test to mean something
 //!
@@ -14,6 +15,7 @@
 //! programs only with deadlines: every wait here is bounded.
 
 pub mod binaries;
+pub mod bound;
 pub mod client;
 pub mod http;
 pub mod impair;

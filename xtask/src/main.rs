@@ -3,7 +3,6 @@
 
 mod attack;
 mod bench;
-mod bound;
 mod deb;
 mod docs;
 mod ebpf;
@@ -19,9 +18,11 @@ mod setup;
 mod step;
 mod test;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use wzp_testbed::bound;
 
 /// The project's commands. `run` shows the relay at work; `test` is everything
 /// that must pass before a change is accepted.
@@ -61,8 +62,14 @@ enum Command {
     /// The same as `bench ebpf`.
     BenchEbpf,
     /// Become a program that ends with this one's parent.
-    #[command(hide = true)]
-    Bound(bound::Options),
+    #[command(name = bound::COMMAND, hide = true)]
+    Bound {
+        /// The process to end with.
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -82,7 +89,7 @@ fn main() -> ExitCode {
         Command::Disasm(options) => ebpf::disasm(&options),
         Command::Bench(command) => bench::run(&command),
         Command::BenchEbpf => ebpf::bench(),
-        Command::Bound(options) => bound::exec(&options),
+        Command::Bound { parent, command } => bound::exec(parent, &command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use wzp_testbed::bound::bound;
 use wzp_testbed::client::{Client, Launch as ClientLaunch, Summary};
 use wzp_testbed::measure::Comparison;
 use wzp_testbed::relay::{Launch, Relay};
 use wzp_testbed::{binaries, realtime, speech};
 
-use crate::bound::bound;
 use crate::project::cargo;
 use crate::setup;
 use crate::step::{RELEASE, Steps};

@@ -32,6 +32,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("wzp-client", &["wzp-media", "wzp-pages", "wzp-proto", "wzp-transport", "wzp-untrusted"]),
     ("wzp-attack", &["wzp-proto", "wzp-testbed", "wzp-transport"]),
+    ("wzp-bench", &["wzp-testbed"]),
     ("xtask", &["wzp-testbed"]),
 ];
 

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what things cost, always against something else in the
-//! same run.
+//! same run. `cargo xtask` builds the programs that are measured, and this one,
+//! and starts it.
 
 mod contestant;
 mod cpus;
@@ -18,17 +19,16 @@ mod server;
 mod summary;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::process::Command as ProcessCommand;
+use std::process::{Command as ProcessCommand, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use wzp_testbed::binaries::target_directory;
+use clap::{Parser, Subcommand};
+use wzp_testbed::binaries::{profile_directory, target_directory};
+use wzp_testbed::bound;
 
-use crate::project::{cargo, root};
-use crate::setup;
-use crate::step::{RELEASE, Steps};
 use contestant::Contestant;
 use cpus::Split;
 use experiment::{Experiment, Name};
@@ -39,13 +39,28 @@ use place::{Kind, Place};
 use programs::Programs;
 use scenario::Scenario;
 
+/// What things cost, always against something else in the same run.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
 /// What can be measured.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
+#[derive(Debug, Subcommand)]
+enum Command {
     /// Forwarding: the relay, a naive relay and any other, under the same load.
     Forward(Options),
-    /// What the kernel programs cost, per packet and per read of the counters.
-    Ebpf,
+    /// Become a program that ends with this one's parent.
+    #[command(name = bound::COMMAND, hide = true)]
+    Bound {
+        /// The process to end with.
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// What `cargo xtask bench forward` takes.
@@ -55,7 +70,7 @@ pub(crate) enum Command {
 /// disturbs the machine disturbs all. The table, every figure as JSON and a
 /// plot go to target/bench.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+struct Options {
     /// What is asked.
     #[arg(long, value_enum, default_value_t)]
     experiment: Name,
@@ -95,10 +110,17 @@ fn peer(text: &str) -> Result<String, String> {
     Err("it has no {listen}, which stands for the address to listen on".to_owned())
 }
 
-pub(crate) fn run(command: &Command) -> Result<()> {
-    match command {
-        Command::Forward(options) => forward(options),
-        Command::Ebpf => crate::ebpf::bench(),
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Forward(options) => forward(&options),
+        Command::Bound { parent, command } => bound::exec(parent, &command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -122,7 +144,7 @@ fn forward(options: &Options) -> Result<()> {
         place.receive_on(&cpus.generator)?;
     }
     let bench = Bench {
-        programs: build()?,
+        programs: programs(),
         place,
         cpus,
         warm_up: experiment.warm_up,
@@ -149,22 +171,14 @@ fn forward(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What is measured is what is shipped: the programs are built as a release is,
-/// the naive relay apart from them, because it wants more of tokio.
-fn build() -> Result<Programs> {
-    setup::for_building()?;
-    let mut steps = Steps::default();
-    let arguments = ["build", "--release", "--locked"];
-    let shipped = ["--package", "wzp-relay", "--package", "wzp-client"];
-    steps.run_long("build", RELEASE, cargo(&[&arguments[..], &shipped].concat()))?;
-    let naive = ["--package", "wzp-testbed", "--example", "naive_relay"];
-    steps.run("build the naive relay", cargo(&[&arguments[..], &naive].concat()))?;
-    let release = target_directory().join("release");
-    Ok(Programs {
+/// Those that `cargo xtask bench` has built beside this one.
+fn programs() -> Programs {
+    let release = profile_directory();
+    Programs {
         relay: release.join("wzp-relay"),
         naive: release.join("examples/naive_relay"),
         client: release.join("wzp-client"),
-    })
+    }
 }
 
 /// Every contestant in every scenario, so often; and what brought nothing.
@@ -236,7 +250,7 @@ fn circumstances(bench: &Bench) -> Vec<(&'static str, String)> {
         facts.push(("beside the server", "a program that never sleeps on each CPU".to_owned()));
     }
     let mut git = ProcessCommand::new("git");
-    git.args(["describe", "--always", "--dirty"]).current_dir(root());
+    git.args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if let Some(output) = git.output().ok().filter(|output| output.status.success()) {
         facts.push(("commit", String::from_utf8_lossy(&output.stdout).trim().to_owned()));
     }

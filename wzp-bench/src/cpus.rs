@@ -6,9 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
+use wzp_testbed::bound::bound;
 use wzp_testbed::process::Process;
-
-use crate::bound::bound;
 
 /// Which CPUs the two sides run on, by the kernel's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
