@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
+use wzp_command::thousandths;
 use wzp_media::source::Damage;
 use wzp_proto::control::{Notice, Pong, SenderFeedback, client_message, notice, relay_message};
 use wzp_transport::join::{Ended, JoinError};
@@ -21,9 +22,9 @@ use crate::progress::Progress;
 use crate::reconnect::{Advice, Away};
 use crate::sending::Sending;
 use crate::session::{JoinFailure, Session};
-use crate::signals::Signals;
-use crate::summary::{End, Feedback, Interruption, SourceDamage, Summary, thousandths};
-use crate::terminal::Terminal;
+use crate::summary::{End, Feedback, Interruption, SourceDamage, Summary};
+use wzp_command::signals::Signals;
+use wzp_command::terminal::Terminal;
 
 /// How often the relay hears of what is heard, and people see progress.
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,7 +38,8 @@ const NAMES_LISTED: usize = 10;
 
 /// Joins, sends, listens, leaves and tells how it went.
 pub(crate) async fn run(options: &Options, terminal: Terminal) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+    let mut signals =
+        Signals::new().map_err(|source| Failure::System { what: "catch signals", source })?;
     let begun = async {
         // Local problems come to light before anyone else is bothered.
         let voice = Voice::open(options).await?;

@@ -5,68 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::styling::Styles;
-use clap::{ArgAction, ArgGroup, Args, Parser};
-use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room, check_token};
+use clap::{ArgAction, ArgGroup, Parser};
+use wzp_command::arguments::{TokenOptions, TrustOptions, seconds, some_seconds};
+use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room};
 use wzp_transport::address::RelayAddress;
-use wzp_transport::fingerprint::Fingerprint;
-use wzp_transport::trust::Trust;
-use wzp_untrusted::file;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::feed::STREAM;
-
-/// Which relays are accepted.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct TrustOptions {
-    /// Accept exactly the relay with this certificate fingerprint (SHA-256,
-    /// hexadecimal), which the relay prints when it starts. May be given once for
-    /// each of several relays.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) pin: Vec<Fingerprint>,
-
-    /// Accept any relay: whoever is in between can listen.
-    #[arg(long, conflicts_with = "pin")]
-    pub(crate) insecure: bool,
-}
-
-impl TrustOptions {
-    /// Which relays are accepted.
-    pub(crate) fn trust(&self) -> Trust {
-        match self.pin.is_empty() {
-            false => Trust::PinnedAny(self.pin.clone()),
-            true if self.insecure => Trust::Insecure,
-            true => Trust::WebPki,
-        }
-    }
-}
-
-/// What proves that a client may join.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct TokenOptions {
-    /// The token that the relay asks for. Others on this machine can see it
-    /// among the arguments: better give it in the variable, or in a file.
-    #[arg(long, value_name = "TOKEN", env = "WZP_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-
-    /// Read the token from this file, whatever else gives one.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-}
-
-impl TokenOptions {
-    /// The token, or an empty one.
-    pub(crate) fn read(&self) -> Result<String, Failure> {
-        let Some(path) = &self.token_file else {
-            // Not by clap, whose errors quote what they are about.
-            let token = token(self.token.as_deref().unwrap_or_default());
-            return token.map_err(|reason| Failure::NoToken { reason });
-        };
-        let failure = |reason: String| Failure::Token { path: path.clone(), reason };
-        let text = file::read_text(path, file::KEY_BYTES);
-        let text = text.map_err(|error| failure(error.to_string()))?;
-        token(text.trim()).map_err(|error| failure(error.to_string()))
-    }
-}
 
 /// Joins a room on a WZP relay, sends a voice and listens.
 ///
@@ -214,28 +159,6 @@ fn name(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-fn token(text: &str) -> Result<String, Invalid> {
-    check_token(text).map(|()| text.to_owned())
-}
-
-/// A year: long enough for anyone, short enough for every clock.
-const MAX_SECONDS: f64 = 366.0 * 86_400.0;
-
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds))
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "expected seconds up to one year, for example 10 or 0.5".to_owned())
-}
-
-pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        Duration::ZERO => Err("expected more than 0 seconds".to_owned()),
-        some => Ok(some),
-    }
-}
-
 fn hertz(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
@@ -256,25 +179,5 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(error.contains("12000 bytes") && !error.contains("canary"), "{error:.200}");
-    }
-
-    #[test]
-    fn seconds_are_finite_and_not_negative() {
-        let cases = [
-            ("0", Some(0)),
-            ("2", Some(2_000)),
-            ("0.25", Some(250)),
-            ("-1", None),
-            ("", None),
-            ("soon", None),
-            ("nan", None),
-            ("inf", None),
-            ("1e300", None),
-        ];
-        for (text, expected) in cases {
-            let parsed = seconds(text).ok().map(|duration| duration.as_millis());
-            assert_eq!(parsed, expected, "{text:?}");
-        }
-        assert!(some_seconds("0").is_err());
     }
 }

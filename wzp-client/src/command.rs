@@ -2,9 +2,9 @@
 
 use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory, FromArgMatches};
+use wzp_load::LoadOptions;
 
 use crate::cli::Options;
-use crate::load::LoadOptions;
 
 /// What the program is to do.
 #[derive(Debug)]

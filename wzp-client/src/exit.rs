@@ -1,75 +1,14 @@
-//! How the program ends: the exit codes scripts can rely on, and the failures
-//! behind them in words for the person who reads them.
+//! Why a call did not go as it should, in words for the person who reads them.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use thiserror::Error;
+use wzp_command::arguments::TokenError;
+pub(crate) use wzp_command::exit::Exit;
 use wzp_media::recording::RecordingError;
 use wzp_media::source::{Damage, SourceError};
-use wzp_proto::close::CloseCode;
-use wzp_proto::control::Invalid;
-use wzp_transport::join::{Ended, JoinError};
-
-/// Declares the exit codes once: number and meaning, as `--help` prints it.
-macro_rules! exits {
-    ($($variant:ident = $number:literal, $meaning:literal;)+) => {
-        /// The exit codes. Numbers never change their meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub(crate) enum Exit {
-            $(#[doc = $meaning] $variant = $number,)+
-        }
-
-        impl Exit {
-            /// The end of `--help`.
-            pub(crate) const HELP: &str =
-                concat!("Exit codes:\n", $("  ", $number, "  ", $meaning, "\n",)+);
-        }
-    };
-}
-
-exits! {
-    Done = 0, "done what was asked, or ended by SIGINT, SIGTERM or SIGHUP";
-    Usage = 2, "wrong usage";
-    Connect = 3, "cannot connect: unknown host, no answer, connection refused";
-    Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";
-    Refused = 5, "refused by the relay: room or server full, draining, malformed, nobody can check the token";
-    Lost = 6, "the session was lost in the middle, and not had again within --reconnect-for, or what was said last did not arrive";
-    Local = 7, "a file, standard output or a sound device of this machine does not work, or the file that was sent is damaged";
-    MembersMissing = 8, "waited in vain for the members of --wait-for";
-    Token = 9, "the token is missing, wrong, over, or not for this room";
-    Kicked = 10, "an operator of the relay ended the session";
-    Replaced = 11, "another session of the same user or address took this one's place";
-    Version = 12, "the other side does not speak this version of the protocol";
-}
-
-impl Exit {
-    /// The exit code of a room that was not entered, or not again.
-    pub(crate) const fn of(error: &JoinError) -> Self {
-        match error {
-            JoinError::Trust(_) | JoinError::Ended(Ended::PinMismatch | Ended::Untrusted(_)) => {
-                Self::Identity
-            }
-            JoinError::Ended(Ended::Closed {
-                code: CloseCode::BadToken | CloseCode::TokenExpired | CloseCode::NotAllowed,
-                ..
-            }) => Self::Token,
-            JoinError::Ended(Ended::Closed { code: CloseCode::Kicked, .. }) => Self::Kicked,
-            JoinError::Ended(Ended::Closed { code: CloseCode::Replaced, .. }) => Self::Replaced,
-            JoinError::Ended(Ended::Closed { .. }) => Self::Refused,
-            JoinError::Ended(Ended::WrongProtocol) => Self::Version,
-            _ => Self::Connect,
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        (exit as u8).into()
-    }
-}
+use wzp_transport::join::JoinError;
 
 /// Why the client did not do what it was asked to.
 #[derive(Debug, Error)]
@@ -99,12 +38,9 @@ pub(crate) enum Failure {
         waited.as_secs_f64()
     )]
     MembersMissing { wanted: u16, present: usize, waited: Duration },
-    /// What was given is no token.
-    #[error("--token or WZP_TOKEN: {reason}")]
-    NoToken { reason: Invalid },
-    /// There is no token in the file.
-    #[error("cannot read the token from '{}': {reason}", path.display())]
-    Token { path: PathBuf, reason: String },
+    /// There is no token to show.
+    #[error(transparent)]
+    Token(TokenError),
     /// A file cannot be sent.
     #[error("cannot send the sound: {0}")]
     Source(SourceError),
@@ -168,9 +104,8 @@ impl Failure {
             },
             Self::Drained { .. } | Self::GivenUp { .. } => Exit::Lost,
             Self::MembersMissing { .. } => Exit::MembersMissing,
-            Self::NoToken { .. } => Exit::Usage,
-            Self::Token { .. }
-            | Self::Source(_)
+            Self::Token(error) => error.exit(),
+            Self::Source(_)
             | Self::Damaged { .. }
             | Self::SourceIsTerminal
             | Self::Recording(_)

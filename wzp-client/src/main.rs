@@ -8,7 +8,7 @@
 //! that does not read (`outbox`).
 //!
 //! `wzp-client load` is another program in the same file: many silent clients
-//! at once, to find out what a relay can carry (`load`).
+//! at once, to find out what a relay can carry (crate `wzp-load`).
 
 mod call;
 mod capture;
@@ -18,7 +18,6 @@ mod exit;
 mod feed;
 #[cfg_attr(not(feature = "live"), path = "live_absent.rs")]
 mod live;
-mod load;
 mod members;
 mod outbox;
 mod pace;
@@ -28,9 +27,7 @@ mod reconnect;
 mod recorder;
 mod sending;
 mod session;
-mod signals;
 mod summary;
-mod terminal;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
@@ -39,13 +36,13 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
+use wzp_command::terminal::{self, Stderr, Terminal};
+use wzp_load::LoadFailure;
 use wzp_untrusted::text;
 
 use crate::cli::Options;
 use crate::command::Cli;
 use crate::exit::{Exit, Failure};
-use crate::load::LoadFailure;
-use crate::terminal::{Stderr, Terminal};
 
 fn main() -> ExitCode {
     if let Some(written) = wzp_pages::answer(std::env::args_os(), Cli::command) {
@@ -76,7 +73,7 @@ fn main() -> ExitCode {
         Cli::Load(options) => {
             start_logs(0);
             let terminal = Terminal::new(options.json);
-            conclude(terminal, load::run(*options, terminal), LoadFailure::exit)
+            conclude(terminal, wzp_load::run(*options, terminal), LoadFailure::exit)
         }
     }
 }

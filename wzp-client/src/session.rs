@@ -3,6 +3,8 @@
 
 use quinn::{Connection, Endpoint, VarInt};
 use tokio::time::Instant;
+use wzp_command::SOFTWARE;
+use wzp_command::arguments::TokenError;
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{Grant, Hello, Role, sender_id};
 use wzp_transport::address::RelayAddress;
@@ -13,9 +15,6 @@ use crate::cli::Options;
 use crate::exit::Failure;
 use crate::members::{Impossible, Members};
 use crate::outbox::Outbox;
-
-/// Names this program in the relay's log.
-pub(crate) const SOFTWARE: &str = concat!("wzp-client ", env!("CARGO_PKG_VERSION"));
 
 /// A session whose Welcome makes sense.
 pub(crate) struct Session {
@@ -121,7 +120,7 @@ impl Session {
 pub(crate) enum JoinFailure {
     /// The token cannot be read.
     #[error("{0}")]
-    Token(Failure),
+    Token(TokenError),
     /// What the network or the relay had against it.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -131,7 +130,7 @@ impl JoinFailure {
     /// The failure of a call that did not begin, or could not go on.
     pub(crate) fn of_call(self, options: &Options) -> Failure {
         match self {
-            Self::Token(failure) => failure,
+            Self::Token(error) => Failure::Token(error),
             Self::Join(error) => Failure::Join {
                 room: options.room.clone(),
                 relay: options.relays(),

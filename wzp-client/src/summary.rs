@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use wzp_command::thousandths;
 use wzp_media::source::{Damage, What};
 use wzp_media::talker::SourceStats;
 use wzp_proto::control::SenderFeedback;
@@ -118,8 +119,7 @@ impl End {
             | Failure::Interrupted(_)
             | Failure::Lost { .. }
             | Failure::GivenUp { .. } => Self::Lost,
-            Failure::NoToken { .. }
-            | Failure::Token { .. }
+            Failure::Token(_)
             | Failure::Source(_)
             | Failure::Damaged { .. }
             | Failure::SourceIsTerminal
@@ -212,11 +212,6 @@ impl From<&SenderFeedback> for Feedback {
             deciding_jitter_us: feedback.deciding_jitter_us,
         }
     }
-}
-
-/// Rounded: further digits are noise to people and programs alike.
-pub(crate) fn thousandths(number: f64) -> f64 {
-    (number * 1000.0).round() / 1000.0
 }
 
 /// Lost frames in percent of those expected.

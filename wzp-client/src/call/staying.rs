@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wzp_command::thousandths;
 use wzp_proto::control::Draining;
 use wzp_transport::address::RelayAddress;
 use wzp_transport::join::{Ended, JoinError};
@@ -12,7 +13,7 @@ use super::{Call, Stage};
 use crate::exit::Failure;
 use crate::reconnect::{Advice, Away};
 use crate::session::{JoinFailure, Session};
-use crate::summary::{Interruption, thousandths};
+use crate::summary::Interruption;
 
 /// A draining relay is left so long before its deadline: it should see a
 /// participant leave, not one that it has to disconnect.

@@ -10,7 +10,7 @@ use wzp_transport::address::RelayAddress;
 
 use super::failure::LoadFailure;
 use super::frame;
-use crate::cli::{TokenOptions, TrustOptions, seconds, some_seconds};
+use wzp_command::arguments::{TokenOptions, TrustOptions, seconds, some_seconds};
 
 /// Shown by `--help`.
 const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ Exit codes are those of wzp-client: 0 only if every session joined and stayed.";
 /// voice but the time they were sent at.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct LoadOptions {
+pub struct LoadOptions {
     /// The relay, as host:port; the port is 4433 unless given.
     pub(crate) relay: RelayAddress,
 
@@ -98,7 +98,7 @@ pub(crate) struct LoadOptions {
     /// Print events and the result as one JSON object per line on standard
     /// output.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 impl LoadOptions {

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::ear::Counts;
 use super::plan::Seat;
-use crate::exit::Exit;
+use wzp_command::exit::Exit;
 
 /// Shortest time told apart, in nanoseconds.
 const FINEST: u64 = 1_000;

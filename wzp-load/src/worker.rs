@@ -17,13 +17,14 @@ use wzp_proto::close::CloseCode;
 use wzp_proto::control::Limits;
 use wzp_transport::join::{Ended, JoinError};
 
+use super::failure::{LoadFailure, system};
 use super::options::LoadOptions;
 use super::plan::Seat;
 use super::session::{Common, Session, endpoint_config};
 use super::talking::Talking;
 use super::tally::{Tally, Traffic, histogram};
 use super::window::{Clock, Window};
-use crate::exit::{Exit, Failure};
+use wzp_command::exit::Exit;
 
 /// After the measured time frames may still be on their way; so long at most.
 const STRAGGLERS: Duration = Duration::from_secs(1);
@@ -83,12 +84,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Does it all.
-    pub(crate) fn run(self) -> Result<Tally, Failure> {
+    pub(crate) fn run(self) -> Result<Tally, LoadFailure> {
         let _obituary = Obituary(self.reports.clone());
-        let system = |source| Failure::System { what: "start the event loop", source };
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let runtime = runtime.map_err(system)?;
+        let runtime = runtime.map_err(system("start the event loop"))?;
         let common = Rc::new(Common {
             options: self.options,
             clock: self.clock,
@@ -96,7 +96,7 @@ impl Worker {
             run: self.run,
             client: self.client,
             token: self.token,
-            endpoint: endpoint_config().map_err(system)?,
+            endpoint: endpoint_config().map_err(system("start the event loop"))?,
             latency: RefCell::new(histogram()),
             heard: Cell::new(0),
             foreign: Cell::new(0),

@@ -12,8 +12,8 @@ use super::failure::LoadFailure;
 use super::options::LoadOptions;
 use super::tally::Tally;
 use super::{Measured, Progress};
-use crate::summary::thousandths;
-use crate::terminal::Terminal;
+use wzp_command::terminal::Terminal;
+use wzp_command::thousandths;
 
 /// Above this share of the time a thread has no reserve: what it measures is
 /// itself.
@@ -371,7 +371,7 @@ impl fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
+    use wzp_command::exit::Exit;
 
     #[test]
     fn ranks_are_those_of_real_sessions() {

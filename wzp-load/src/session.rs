@@ -24,7 +24,7 @@ use super::options::LoadOptions;
 use super::plan::Seat;
 use super::tally::SessionTally;
 use super::window::{Clock, Window};
-use crate::session::SOFTWARE;
+use wzp_command::SOFTWARE;
 
 /// Longest UDP payload taken, in bytes: an Ethernet frame's. quinn keeps room
 /// for 32 batches of 64 such, of which the kernel gives it what is touched.

@@ -1,14 +1,13 @@
 //! The signals that end the program in good order.
 
 use std::future::pending;
+use std::io;
 
 use procfs::process::Process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::Failure;
-
 /// SIGINT, SIGTERM, and SIGHUP, which comes when the terminal goes away.
-pub(crate) struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     /// None if it was ignored from the start, as under nohup(1): the program is to outlive
@@ -17,19 +16,21 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        let catch =
-            |kind| signal(kind).map_err(|source| Failure::System { what: "catch signals", source });
+    /// From now on they do not end the program by themselves.
+    ///
+    /// # Errors
+    /// The system does not let them be caught.
+    pub fn new() -> io::Result<Self> {
         let hangup = SignalKind::hangup();
         Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: (!is_ignored(hangup)).then(|| catch(hangup)).transpose()?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: (!is_ignored(hangup)).then(|| signal(hangup)).transpose()?,
         })
     }
 
     /// Waits for one of them.
-    pub(crate) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,

@@ -35,30 +35,33 @@ use std::time::{Duration, Instant};
 use rustix::time::ClockId;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::sleep_until;
+use wzp_command::signals::Signals;
+use wzp_command::terminal::Terminal;
 use wzp_proto::control::Limits;
 use wzp_proto::media::HEADER_LEN;
 use wzp_transport::join::{JoinError, client_config};
 
-pub(crate) use self::failure::LoadFailure;
-pub(crate) use self::options::LoadOptions;
+pub use self::failure::LoadFailure;
+pub use self::options::LoadOptions;
 
+use self::failure::system;
 use self::report::Printer;
 use self::tally::Tally;
 use self::window::{Clock, NOTICE, Window};
 use self::worker::{Report, Stage, Worker, cpu_time};
-use crate::exit::Failure;
-use crate::signals::Signals;
-use crate::terminal::Terminal;
 
 /// Loads a relay and tells how it went.
-pub(crate) fn run(options: LoadOptions, terminal: Terminal) -> Result<(), LoadFailure> {
+///
+/// # Errors
+/// It was not loaded as it should have been.
+pub fn run(options: LoadOptions, terminal: Terminal) -> Result<(), LoadFailure> {
     options.check()?;
     descriptors::provide(options.sessions(), options.threads)?;
     let printer = Printer::new(&options, terminal);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| Failure::System { what: "start the event loop", source })?;
+        .map_err(system("start the event loop"))?;
     let crew = runtime.block_on(direct(&Arc::new(options), &printer))?;
     let progress = crew.progress;
     let tally = gather(crew.threads)?;
@@ -69,7 +72,7 @@ pub(crate) fn run(options: LoadOptions, terminal: Terminal) -> Result<(), LoadFa
 /// Leads the threads to the end of the measured time, or to where a signal
 /// ended it.
 async fn direct(options: &Arc<LoadOptions>, printer: &Printer) -> Result<Crew, LoadFailure> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new().map_err(system("catch signals"))?;
     let addresses = addresses(options).await?;
     let mut crew = Crew::start(options, addresses)?;
     tokio::select! {
@@ -105,16 +108,15 @@ async fn addresses(options: &LoadOptions) -> Result<Vec<SocketAddr>, LoadFailure
 }
 
 fn cannot_join(options: &LoadOptions, error: JoinError) -> LoadFailure {
-    Failure::Join {
+    LoadFailure::Join {
         room: options.room(options.seat(0)),
         relay: options.relay.to_string(),
         source: Box::new(error),
     }
-    .into()
 }
 
 /// Waits for the threads' ends and adds up what they counted.
-fn gather(threads: Vec<Thread>) -> Result<Tally, Failure> {
+fn gather(threads: Vec<Thread>) -> Result<Tally, LoadFailure> {
     let mut all = Tally::default();
     for thread in threads {
         match thread.join() {
@@ -125,7 +127,7 @@ fn gather(threads: Vec<Thread>) -> Result<Tally, Failure> {
     Ok(all)
 }
 
-type Thread = JoinHandle<Result<Tally, Failure>>;
+type Thread = JoinHandle<Result<Tally, LoadFailure>>;
 
 /// The threads, and how far they are.
 struct Crew {
@@ -164,9 +166,7 @@ impl Crew {
             };
             let named = std::thread::Builder::new().name(format!("load {thread}"));
             let started = named.spawn(move || worker.run());
-            threads.push(
-                started.map_err(|source| Failure::System { what: "start a thread", source })?,
-            );
+            threads.push(started.map_err(system("start a thread"))?);
         }
         let begun = Instant::now();
         Ok(Self { clock, window, stage, reports, threads, begun, progress: Progress::default() })

@@ -23,7 +23,7 @@ static REFUSED: OnceLock<io::Error> = OnceLock::new();
 const ERASE_LINE: &[u8] = b"\r\x1b[K";
 
 /// Standard error for whole lines: wipes the progress line before them.
-pub(crate) struct Stderr;
+pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
@@ -45,7 +45,7 @@ fn wipe_progress() -> io::Result<()> {
 
 /// How much the user wants to see.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terminal {
+pub struct Terminal {
     quiet: bool,
     progress: bool,
 }
@@ -53,34 +53,34 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Without `quiet`, events are printed, and progress if standard error is
     /// a terminal.
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub fn new(quiet: bool) -> Self {
         Self { quiet, progress: !quiet && io::stderr().is_terminal() }
     }
 
     /// Something happened that a user may like to know.
-    pub(crate) fn event(self, text: impl fmt::Display) {
+    pub fn event(self, text: impl fmt::Display) {
         if !self.quiet {
             line(format_args!("{text}"));
         }
     }
 
     /// Something is not as it should be.
-    pub(crate) fn warning(self, text: impl fmt::Display) {
+    pub fn warning(self, text: impl fmt::Display) {
         line(format_args!("warning: {text}"));
     }
 
     /// The end of what was to be done, without success.
-    pub(crate) fn error(self, text: impl fmt::Display) {
+    pub fn error(self, text: impl fmt::Display) {
         line(format_args!("error: {text}"));
     }
 
     /// Whether anyone looks at the progress line.
-    pub(crate) const fn shows_progress(self) -> bool {
+    pub const fn shows_progress(self) -> bool {
         self.progress
     }
 
     /// Replaces the progress line.
-    pub(crate) fn progress(self, text: impl fmt::Display) {
+    pub fn progress(self, text: impl fmt::Display) {
         let mut stderr = io::stderr().lock();
         let text = format!("\r{text}\x1b[K");
         let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
@@ -88,12 +88,12 @@ impl Terminal {
     }
 
     /// The result, for whoever asked for it.
-    pub(crate) fn result(self, text: impl fmt::Display) {
+    pub fn result(self, text: impl fmt::Display) {
         print(&text::lines(&text.to_string()));
     }
 
     /// The same for a program, as one line of JSON.
-    pub(crate) fn json(self, value: &impl Serialize) {
+    pub fn json(self, value: &impl Serialize) {
         print(&json::to_string(value).expect("numbers and strings are always JSON"));
     }
 }
@@ -110,7 +110,7 @@ fn print(text: &impl fmt::Display) {
 
 /// Why standard output did not take what was printed, if so: a full disk must not
 /// pass for success.
-pub(crate) fn refused() -> Option<&'static io::Error> {
+pub fn refused() -> Option<&'static io::Error> {
     REFUSED.get()
 }
 
