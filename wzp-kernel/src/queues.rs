@@ -7,9 +7,11 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
+
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 use crate::addresses::carrying;
 use crate::netlink::{self, Extent, Family, attribute, find, u32_at, u64_at};
@@ -110,9 +112,9 @@ impl QueueWatch {
 }
 
 impl Shared {
-    fn last(&self) -> std::sync::MutexGuard<'_, Vec<InterfaceCounts>> {
+    fn last(&self) -> MutexGuard<'_, Vec<InterfaceCounts>> {
         // It is replaced whole, so a panic elsewhere is no harm.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 
     fn look(&self) {

@@ -1,9 +1,10 @@
 //! The numbers, for those who do not own the [`super::Kernel`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
 use wzp_common::reason::{Direction, Reason, reason_index};
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 use super::Mode;
 use super::attach::InterfaceStatus;
@@ -177,5 +178,5 @@ impl Running {
 /// The books are whole after each of their functions: a panic elsewhere does
 /// not spoil them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_telemetry::panics::attempt;
 
 use wzp_kernel::{Closed, Error, Kernel, Reader, Totals};
@@ -168,7 +169,7 @@ impl Accounts {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Every change leaves the ledger whole, so a panic elsewhere is no harm.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     fn keep(&self, events: &Receiver<Event>) {

@@ -8,7 +8,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -18,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_untrusted::json;
 
 use wzp_sfu::shard::event::Event;
@@ -128,7 +128,7 @@ impl Followers {
 
     fn all(&self) -> MutexGuard<'_, Vec<Follower>> {
         // Every change leaves them whole, so a panic elsewhere is no harm.
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 

@@ -7,6 +7,7 @@
 //! * [`trace`]: what a handshake or a reload consists of
 //! * [`panics`]: what became of threads and tasks that failed
 //! * [`links`]: where a file is that links lead to
+//! * [`lock`]: locks that a panic leaves open
 //!
 //! The rest costs crates, so that each part is a feature of its own:
 //!
@@ -41,6 +42,7 @@ pub mod http;
 #[cfg(feature = "log")]
 mod layer;
 pub mod links;
+pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod panics;

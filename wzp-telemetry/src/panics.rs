@@ -11,8 +11,9 @@ mod tasks;
 
 pub use crate::attempt::attempt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use crate::lock::Mutex;
 
 #[cfg(feature = "log")]
 pub use hook::watch;
@@ -53,7 +54,7 @@ impl Panics {
     /// The last one.
     pub fn last(&self) -> Option<Panic> {
         // It is replaced whole, so a panic elsewhere is no harm.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// Takes one into account.
@@ -61,7 +62,7 @@ impl Panics {
         let of = |part: &&str| panic.thread.starts_with(*part);
         let part = self.parts.iter().position(of).unwrap_or(self.parts.len() - 1);
         self.counts[part].fetch_add(1, Ordering::Relaxed);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+        *self.last.lock() = Some(panic);
     }
 }
 

@@ -2,8 +2,8 @@
 //! signals. Never waits for a shard.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tracing::{debug_span, info, warn};
 use wzp_telemetry::health::Health;
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_telemetry::log::Log;
 use wzp_telemetry::log::target;
 use wzp_telemetry::trace::{KeyValue, finished};
@@ -78,7 +79,7 @@ pub struct DrainState {
 impl DrainState {
     fn get(&self) -> MutexGuard<'_, Drain> {
         // Every change leaves the state whole, so a panic elsewhere is no harm.
-        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+        self.drain.lock()
     }
 
     fn begins(&self) {
@@ -93,7 +94,7 @@ impl DrainState {
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        self.since.lock()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Drain) -> T) -> T {
@@ -112,7 +113,7 @@ impl Control {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         // It is replaced whole, so a panic elsewhere is no harm.
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config.lock().clone()
     }
 
     /// How the relay is.

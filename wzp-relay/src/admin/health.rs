@@ -5,11 +5,11 @@ mod network;
 use std::collections::VecDeque;
 use std::ops::Sub;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::{Check, Consequence, Health, Phase, Report, Storage, memory};
+use wzp_telemetry::lock::Mutex;
 use wzp_telemetry::panics::Panic;
 
 use crate::metrics::Sources;
@@ -64,7 +64,7 @@ impl RelayHealth {
 
     fn last_minute(&self) -> Totals {
         // Samples are whole, so a panic elsewhere is no harm.
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         recent.since(Instant::now(), totals(&self.sources))
     }
 

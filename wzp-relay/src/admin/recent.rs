@@ -1,11 +1,11 @@
 //! How fast things went in the last seconds.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use wzp_telemetry::cpu;
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 use super::lists::Traffic;
 use crate::metrics::Sources;
@@ -69,7 +69,7 @@ impl Recent {
 
     fn recent(&self) -> MutexGuard<'_, VecDeque<(Instant, Totals)>> {
         // Samples are whole, so a panic elsewhere is no harm.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

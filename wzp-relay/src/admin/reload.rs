@@ -1,11 +1,12 @@
 //! What can be read anew while the relay runs: configuration, certificate, keys.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use quinn_proto::ServerConfig;
 use serde::{Deserialize, Serialize};
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_telemetry::probe;
 use wzp_transport::fingerprint::Fingerprint;
 use wzp_transport::identity::{IDENTITY_FILE, Identity, IdentityError};
@@ -68,7 +69,7 @@ impl Reloading {
 impl Place<'_> {
     /// Waits for the end of the one before.
     pub fn turn(&self) -> MutexGuard<'_, ()> {
-        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.turn.lock()
     }
 }
 
@@ -106,7 +107,7 @@ impl CurrentIdentity {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state whole, so a panic elsewhere is no harm.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The identity in use.
@@ -179,7 +180,7 @@ impl Control {
         self.sources.rooms.retention.set(new.metrics.keep_ended);
         self.sources.sessions.retention.set(new.metrics.keep_ended);
         self.sources.audit.apply(&new.audit);
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        *self.config.lock() = Arc::new(new);
 
         let (waiting, taken): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.applies == Applies::Restart);

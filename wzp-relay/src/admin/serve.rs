@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
 use wzp_telemetry::health::Health;
 use wzp_telemetry::http::{self, Listening, Program, Purpose, Site, WebConfig};
+use wzp_telemetry::lock::Mutex;
 use wzp_telemetry::log::Log;
 use wzp_telemetry::log::target;
 use wzp_telemetry::metrics::{Scrapes, Traffic};

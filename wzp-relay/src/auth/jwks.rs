@@ -7,8 +7,8 @@
 //! for others just before.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use wzp_telemetry::audit::Audit;
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_telemetry::log::target;
 use wzp_telemetry::panics::supervised;
 use wzp_transport::trust::TrustError;
@@ -224,9 +225,9 @@ impl Source {
         }
     }
 
-    fn wishes(&self) -> std::sync::MutexGuard<'_, Wishes> {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
         // Every change leaves them whole, so a panic elsewhere is no harm.
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wishes.lock()
     }
 
     /// Fetches the set; when to do so again.

@@ -2,7 +2,7 @@
 //! to its answer: what the control plane does not take in time is refused, not piled
 //! up. And shared fairly among sources.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -11,7 +11,8 @@ use super::source::Source;
 use wzp_sfu::access::{AuthRequest, Refusal};
 use wzp_sfu::count::decisions::Decisions;
 use wzp_sfu::count::reason::AuthFailReason;
-use wzp_sfu::mail::ControlMail;
+use wzp_sfu::mail::Mail;
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 /// Requests that may be undecided at a time: about as many as there may be handshakes
 /// by default. With the longest tokens 16 MiB.
@@ -76,9 +77,9 @@ impl Places {
         self.shares().take(source).then(|| Place { places: self.clone(), source })
     }
 
-    fn shares(&self) -> std::sync::MutexGuard<'_, Shares> {
+    fn shares(&self) -> MutexGuard<'_, Shares> {
         // Every change leaves them whole, so a panic elsewhere is no harm.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,7 +4,9 @@
 //! waiting, and a crowded office is soon served.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -70,7 +72,7 @@ impl Turns {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state whole, so a panic elsewhere is no harm.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

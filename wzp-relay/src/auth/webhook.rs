@@ -2,7 +2,7 @@
 //! JSON. No answer is a refusal, so that a service that is down opens no room.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tracing::{info, warn};
 use wzp_telemetry::limited;
+use wzp_telemetry::lock::{Mutex, MutexGuard};
 use wzp_telemetry::log::target;
 use wzp_transport::trust::TrustError;
 
@@ -302,7 +303,7 @@ fn paused() -> Refusal {
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change leaves the state whole, so a panic elsewhere is no harm.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 #[cfg(test)]

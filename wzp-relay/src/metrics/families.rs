@@ -8,12 +8,13 @@ mod session;
 mod wraith;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use wzp_telemetry::cpu::{self, Usage};
 use wzp_telemetry::health::{Health, Report};
+use wzp_telemetry::lock::Mutex;
 use wzp_telemetry::metrics::{
     self as telemetry, Description, HistogramSeries, Registry, Series, Source, single,
 };
@@ -57,7 +58,7 @@ impl Exported {
         // A quota below one processor is for all threads together.
         let (now, most) = (Instant::now(), cpu::allowed().min(1.0));
         // Each is replaced whole, so a panic elsewhere is no harm.
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loads = self.loads.lock();
         let told = loads.iter_mut().zip(self.sources.shards.iter());
         let told = told.map(|(load, shard)| load.update(now, used(shard)?, most));
         told.collect()

@@ -15,14 +15,15 @@ mod writer;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::bucket::Bucket;
+use crate::lock::Mutex;
 use crate::settings::{self, AuditEvent};
 use file::AuditFile;
 use record::Entry;
@@ -253,7 +254,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.queue.tell(Order::End);
         // A disk that hangs must not keep the program from ending.
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.lock();
         let _ = ended.recv_timeout(PATIENCE);
     }
 }

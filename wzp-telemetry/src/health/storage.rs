@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access};
 
 use super::{Check, Consequence};
+use crate::lock::Mutex;
 use crate::probe;
 
 /// How long a file system has to answer.
@@ -46,7 +47,7 @@ impl Storage {
     /// Looks, for half a second at most.
     pub fn check(&self) -> Check {
         let failed = |why: String| Check::failed("storage", Consequence::Degraded, why);
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         let (look, patience) = match under_way.take() {
             Some(look) => (look, Duration::ZERO),
             None => match self.begin() {
@@ -109,7 +110,7 @@ mod tests {
     fn a_file_system_that_does_not_answer_holds_nobody_up() {
         let (answer, asked) = sync_channel(0);
         let asked = Mutex::new(asked);
-        let storage = Storage::looking(move || asked.lock().unwrap().recv().unwrap());
+        let storage = Storage::looking(move || asked.lock().recv().unwrap());
         for _ in 0..3 {
             let reason = reason(storage.check());
             assert!(reason.contains("has not answered for"), "{reason}");

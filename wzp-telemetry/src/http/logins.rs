@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::places::Owner;
 use crate::bucket::{Bucket, SECOND, now};
+use crate::lock::{Mutex, MutexGuard};
 
 /// Addresses that are remembered for having tried, and networks; of more, those are
 /// forgotten that have tried least. At 48 bytes each.
@@ -62,7 +63,7 @@ impl Logins {
     /// Counts a try.
     fn count(&self, address: IpAddr, now: u64) -> Result<Tried, Duration> {
         // They are whole after every change, so a panic elsewhere is no harm.
-        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = self.tries.lock();
         let by_address = tries.addresses.count(address, now).map_err(Duration::from_nanos)?;
         // It is not refused for what its neighbours do, it comes after others.
         let by_network = tries.networks.count(address.network(), now).unwrap_or(u64::MAX);
@@ -118,8 +119,8 @@ impl Turns {
         come.await.unwrap_or_else(|_| Turn(self.clone()))
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock()
     }
 }
 
@@ -183,11 +184,11 @@ mod tests {
         for number in 1..=2 * most {
             logins.count(address(number), 0).unwrap();
         }
-        assert_eq!(logins.tries.lock().unwrap().addresses.of.len(), MOST_ADDRESSES);
+        assert_eq!(logins.tries.lock().addresses.of.len(), MOST_ADDRESSES);
         assert!(logins.count(address(0), 0).is_err(), "it was forgotten");
         logins.count(address(0), 600 * SECOND).unwrap();
         logins.count(address(3 * most), 600 * SECOND).unwrap();
-        assert!(logins.tries.lock().unwrap().addresses.of.len() <= MOST_ADDRESSES);
+        assert!(logins.tries.lock().addresses.of.len() <= MOST_ADDRESSES);
     }
 
     #[test]

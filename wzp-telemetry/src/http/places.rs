@@ -10,10 +10,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::lock::{Mutex, MutexGuard};
 use crate::metrics::Abort;
 
 /// Who may have a place.
@@ -106,7 +107,7 @@ impl<K: Owner> Places<K> {
 
     fn seats(&self) -> MutexGuard<'_, Seats<K>> {
         // Every change leaves them whole, so a panic elsewhere is no harm.
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock()
     }
 }
 

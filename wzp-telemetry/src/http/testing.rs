@@ -1,7 +1,7 @@
 //! A listener with made-up pages, and a client, for the tests.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hyper::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,6 +14,7 @@ use super::serve::{Limits, Listening};
 use super::site::Site;
 use super::web_config::WebConfig;
 use crate::health::{Check, Health, Phase, Report};
+use crate::lock::{Mutex, MutexGuard};
 use crate::metrics::{Family, Registry, Scrapes, Source, Traffic, single};
 use crate::settings;
 
@@ -28,8 +29,8 @@ pub(super) struct Stage {
     pub(super) report: Mutex<Option<(Phase, Check)>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 impl Source for Arc<Stage> {

@@ -3,13 +3,14 @@
 //!
 //! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>
 
+use crate::lock::{Mutex, MutexGuard};
 use crate::log::target;
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -181,7 +182,7 @@ impl WebConfig {
 impl Files {
     fn in_use(&self) -> MutexGuard<'_, Arc<Protection>> {
         // It is replaced whole, so a panic elsewhere is no harm.
-        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_use.lock()
     }
 
     fn look(&self, before: &mut Vec<Option<Stamp>>) {

@@ -1,8 +1,10 @@
 //! Histograms that any thread may add to without a lock.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use crate::lock::{Mutex, MutexGuard};
 
 /// How many observations were at most how large. All are of one unit: seconds,
 /// or shares of a whole.
@@ -103,7 +105,7 @@ impl Histogram {
 
 fn lock(place: &Mutex<Option<Exemplar>>) -> MutexGuard<'_, Option<Exemplar>> {
     // One is replaced whole, so a panic elsewhere is no harm.
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+    place.lock()
 }
 
 #[cfg(test)]

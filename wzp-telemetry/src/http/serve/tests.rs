@@ -99,7 +99,7 @@ async fn probes_learn_from_the_status_what_to_do() {
         (Phase::Draining, Check::ok("network"), "draining", 200, 503),
     ];
     for (phase, check, word, live, ready) in cases {
-        *server.program.report.lock().unwrap() = Some((phase, check.clone()));
+        *server.program.report.lock() = Some((phase, check.clone()));
         // A report is shared for as long as it took to make.
         let answer = loop {
             let answer = server.get("/health").await;
@@ -142,7 +142,7 @@ async fn metrics_that_take_too_long_are_refused_and_read_once() {
     let (program, (held, release)) = (server.program.clone(), std::sync::mpsc::channel::<()>());
     let (locked, is_locked) = oneshot::channel();
     let holder = std::thread::spawn(move || {
-        let _gate = program.gate.lock().unwrap();
+        let _gate = program.gate.lock();
         locked.send(()).unwrap();
         let _ = release.recv();
     });

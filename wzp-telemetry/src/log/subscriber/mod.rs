@@ -14,8 +14,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::Dispatch;
@@ -23,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use crate::lock::Mutex;
 use crate::settings::{LogFormat, Logging};
 use counts::Counts;
 use queue::{Message, Queue};
@@ -175,7 +176,7 @@ impl Log {
     /// The new file cannot be had; all stays as it was.
     pub fn apply(&self, settings: &Logging) -> Result<(), LogError> {
         let filter = filter::initial(settings.level)?;
-        let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.settings.lock();
         self.ask(|answer| Message::Apply(settings.clone(), answer)).inspect_err(|_| {
             // A writer that comes to life again must not follow what was refused.
             self.queue.tell(Message::Apply(current.clone(), sync_channel(1).0));
@@ -234,7 +235,7 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.queue.tell(Message::End);
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.lock();
         // A terminal that takes nothing must not keep the program from ending.
         let _ = ended.recv_timeout(PATIENCE);
     }

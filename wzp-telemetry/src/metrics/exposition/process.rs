@@ -1,12 +1,12 @@
 //! What the operating system says about the process. Every program has these.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use procfs::process::{LimitValue, Process as Proc};
 
 use super::family::{Family, Series, Source, single};
 use crate::cpu::{self, Usage};
+use crate::lock::Mutex;
 
 /// The process that asks.
 pub(super) struct Process {
@@ -42,7 +42,7 @@ impl Source for Process {
         let stat = process.as_ref().and_then(|process| process.stat().ok());
         let limits = process.as_ref().and_then(|process| process.limits().ok());
         let cpu_seconds = stat.as_ref().map(cpu::seconds);
-        let mut cpu = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cpu = self.cpu.lock();
         let cpu_percent =
             cpu_seconds.and_then(|seconds| cpu.update(Instant::now(), seconds, cpu::allowed()));
         let ticks = procfs::ticks_per_second() as f64;

@@ -1,7 +1,9 @@
 //! The one registry of a process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use crate::lock::Mutex;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -61,7 +63,7 @@ impl Registry {
     /// [`super::Scrapes`] sees to that.
     pub(super) fn gather(&self) -> Reading {
         let families = self.inner.gather();
-        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut besides = self.besides.lock();
         Reading { families, besides: std::mem::take(&mut besides), began: self.made }
     }
 }
@@ -81,7 +83,7 @@ impl<S: Source> Collector for Families<S> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let scrape = self.source.scrape();
-        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut besides = self.besides.lock();
         self.families.iter().map(|family| family.collect(&scrape, &mut besides)).collect()
     }
 }
