@@ -110,7 +110,7 @@ impl Reader {
             ..Statistics::default()
         };
         let Some(running) = shared.running() else { return statistics };
-        let state = lock(&running.state);
+        let state = running.state.lock();
         let slots = running.slots();
         Statistics {
             counting: state.is_counting(),
@@ -147,20 +147,20 @@ impl Running {
     }
 
     pub(super) fn slots(&self) -> MutexGuard<'_, KernelSlots> {
-        lock(&self.slots)
+        self.slots.lock()
     }
 
     /// Whether the programs are on every interface.
     pub(super) fn is_counting(&self) -> bool {
-        lock(&self.state).is_counting()
+        self.state.lock().is_counting()
     }
 
     pub(super) fn set_interfaces<'a>(&self, status: impl Iterator<Item = &'a InterfaceStatus>) {
-        lock(&self.state).interfaces = status.cloned().collect();
+        self.state.lock().interfaces = status.cloned().collect();
     }
 
     pub(super) fn set_blocked(&self, addresses: usize) {
-        lock(&self.state).blocked = addresses;
+        self.state.lock().blocked = addresses;
     }
 
     fn reasons(&self) -> Vec<(Direction, Reason, u64)> {
@@ -173,10 +173,4 @@ impl Running {
         })
         .collect()
     }
-}
-
-/// The books are whole after each of their functions: a panic elsewhere does
-/// not spoil them.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }

@@ -228,7 +228,8 @@ mod tests {
     fn all_that_settings_have_a_relay_open_counts() {
         let most = |change: fn(&mut Config)| Descriptors::of(&config(2, change)).most();
         let least = most(|config| config.metrics.enabled = false);
-        let cases: [(u64, fn(&mut Config)); 8] = [
+        type Change = fn(&mut Config);
+        let cases: [(u64, Change); 8] = [
             (10, |config| config.relay.shards = 3),
             (2, |config| config.logging.file = Some("a.log".into())),
             (1, |config| config.audit.enabled = true),

@@ -14,7 +14,7 @@ use super::serve::{Limits, Listening};
 use super::site::Site;
 use super::web_config::WebConfig;
 use crate::health::{Check, Health, Phase, Report};
-use crate::lock::{Mutex, MutexGuard};
+use crate::lock::Mutex;
 use crate::metrics::{Family, Registry, Scrapes, Source, Traffic, single};
 use crate::settings;
 
@@ -29,16 +29,12 @@ pub(super) struct Stage {
     pub(super) report: Mutex<Option<(Phase, Check)>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
 impl Source for Arc<Stage> {
     type Scrape<'a> = u64;
 
     fn scrape(&self) -> u64 {
-        let _open = lock(&self.gate);
-        let mut reads = lock(&self.reads);
+        let _open = self.gate.lock();
+        let mut reads = self.reads.lock();
         *reads += 1;
         *reads
     }
@@ -50,7 +46,7 @@ const FAMILIES: &[Family<Arc<Stage>>] =
 impl Health for Stage {
     fn report(&self) -> Report {
         let (phase, check) =
-            lock(&self.report).clone().unwrap_or((Phase::Serving, Check::ok("network")));
+            self.report.lock().clone().unwrap_or((Phase::Serving, Check::ok("network")));
         Report {
             phase,
             uptime_seconds: 1,
