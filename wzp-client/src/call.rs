@@ -10,13 +10,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::info;
 use wzp_command::thousandths;
 use wzp_media::source::Damage;
-use wzp_proto::control::{Notice, Pong, SenderFeedback, client_message, notice, relay_message};
+use wzp_proto::control::{Notice, Pong, SenderFeedback, client_message, relay_message};
 use wzp_transport::join::{Ended, JoinError};
 
 use crate::capture::Voice;
 use crate::cli::Options;
 use crate::exit::{Exit, Failure};
 use crate::members::{Event, Impossible, describe};
+use crate::notices::Notices;
 use crate::playout::{Outputs, Playout};
 use crate::progress::Progress;
 use crate::reconnect::{Advice, Away};
@@ -67,7 +68,7 @@ pub(crate) async fn run(options: &Options, terminal: Terminal) -> Result<(), Fai
     if options.json {
         terminal.json(&summary);
     } else if options.records_to_stdout() {
-        terminal.event(&summary);
+        terminal.result_aside(&summary);
     } else if !options.quiet {
         terminal.result(summary);
     }
@@ -102,8 +103,7 @@ struct Call<'a> {
     joined_at: Instant,
     feedback: Option<Feedback>,
     interruptions: Vec<Interruption>,
-    /// Kinds of notices already shown.
-    noticed: Vec<notice::Code>,
+    notices: Notices,
 }
 
 impl<'a> Call<'a> {
@@ -121,7 +121,7 @@ impl<'a> Call<'a> {
             joined_at,
             feedback: None,
             interruptions: Vec::new(),
-            noticed: Vec::new(),
+            notices: Notices::default(),
         }
     }
 
@@ -162,6 +162,9 @@ impl<'a> Call<'a> {
                     if !self.playout.tick()? {
                         // The recording's own failure is told when it is finished.
                         return Ok(End::Local);
+                    }
+                    if there {
+                        self.check_pulse()?;
                     }
                 }
                 _ = second.tick() => {
@@ -291,7 +294,7 @@ impl<'a> Call<'a> {
                 if self.options.no_reconnect || matches!(self.stage, Stage::Lingering(_)) {
                     return Err(drained);
                 }
-                self.go_away(Advice::Later, drained.to_string());
+                self.go_away(Advice::Later, drained.to_string(), Duration::ZERO);
                 Ok(None)
             }
             End::Lost => Err(self.given_up()),
@@ -410,10 +413,9 @@ impl<'a> Call<'a> {
         if notice.dropped > 0 {
             text += &format!(" ({} dropped)", notice.dropped);
         }
-        if self.noticed.contains(&notice.code()) {
+        if !self.notices.take(notice) {
             return info!("the relay says again: {text}");
         }
-        self.noticed.push(notice.code());
         self.terminal.warning(format_args!("the relay says: {text}"));
     }
 
@@ -440,6 +442,7 @@ impl<'a> Call<'a> {
             talkers: self.playout.talkers(&self.session.members),
             rtt_ms: thousandths(self.session.connection.rtt().as_secs_f64() * 1000.0),
             feedback: self.feedback,
+            notices: self.notices.clone(),
             source_damages: self.damages().1.iter().map(SourceDamage::from).collect(),
             profile: self.sending.as_ref().map(|sending| sending.profile().name()),
             interruptions: self.interruptions.clone(),

@@ -9,6 +9,7 @@ use clap::{ArgAction, ArgGroup, Parser};
 use wzp_command::arguments::{TokenOptions, TrustOptions, seconds, some_seconds};
 use wzp_proto::control::{Invalid, MAX_NAME_BYTES, check_room};
 use wzp_transport::address::RelayAddress;
+use wzp_transport::parameters::{IDLE_TIMEOUT, KEEP_ALIVE};
 
 use crate::exit::Exit;
 use crate::feed::STREAM;
@@ -81,12 +82,17 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) no_reconnect: bool,
 
-    /// Try to join again for so long when the session is lost.
+    /// Try to join again for so long, counted from when the session is taken for lost.
     #[arg(
         long, value_name = "SECONDS", default_value = "120", value_parser = some_seconds,
         conflicts_with = "no_reconnect"
     )]
     pub(crate) reconnect_for: Duration,
+
+    /// Take the session for lost when nothing has come from the relay for so long, 1 to
+    /// 20 (and three round trips). The client asks for a sign of life before that.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = silence)]
+    pub(crate) lost_after: Duration,
 
     /// Begin to send when so many other members are in the room.
     #[arg(long, value_name = "N")]
@@ -142,6 +148,12 @@ impl Options {
         self.record.as_deref() == Some(Path::new(STREAM))
     }
 
+    /// How long nothing may have come before a sign of life is asked for: early enough
+    /// for the question to be repeated before the session is taken for lost.
+    pub(crate) fn asks_after(&self) -> Duration {
+        (self.lost_after * 2 / 5).min(KEEP_ALIVE)
+    }
+
     /// Whether there is anything to send.
     pub(crate) const fn has_voice(&self) -> bool {
         self.send_file.is_some() || self.send_tone.is_some() || self.live
@@ -157,6 +169,14 @@ fn name(text: &str) -> Result<String, Invalid> {
         return Err(Invalid::NameTooLong(text.len()));
     }
     Ok(text.to_owned())
+}
+
+fn silence(text: &str) -> Result<Duration, String> {
+    let limits = Duration::from_secs(1)..=IDLE_TIMEOUT;
+    seconds(text)
+        .ok()
+        .filter(|silence| limits.contains(silence))
+        .ok_or_else(|| format!("expected 1 to {} seconds", IDLE_TIMEOUT.as_secs()))
 }
 
 fn hertz(text: &str) -> Result<f64, String> {

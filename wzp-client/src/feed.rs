@@ -38,6 +38,7 @@ pub(crate) struct Feed {
 }
 
 /// What came of reading.
+#[allow(clippy::large_enum_variant)] // Nearly all are the largest.
 enum Read {
     Tick(Tick),
     /// Some of it cannot be played.

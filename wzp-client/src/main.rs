@@ -19,10 +19,14 @@ mod feed;
 #[cfg_attr(not(feature = "live"), path = "live_absent.rs")]
 mod live;
 mod members;
+mod notices;
 mod outbox;
 mod pace;
+#[cfg(test)]
+mod page;
 mod playout;
 mod progress;
+mod pulse;
 mod reconnect;
 mod recorder;
 mod sending;

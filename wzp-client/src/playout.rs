@@ -136,7 +136,7 @@ impl Playout {
     }
 
     /// Another session in the same room: whoever is heard from now on is a new talker,
-    /// because numbers are given anew. `former` are the members of the session before.
+    /// because the relay gives new numbers. `former` are the members of the session before.
     pub(crate) fn moved(&mut self, former: &Members, room_members: u32, own_id: u16) {
         self.lost(former);
         self.listener = listener(room_members);
@@ -154,11 +154,11 @@ impl Playout {
         let due = self.pace.due();
         self.pace.ticked(Instant::now());
         let mut mix = SILENT_TICK;
-        let heard = self.listener.pull(due - self.started, &mut mix);
+        self.listener.pull(due - self.started, &mut mix);
         if let Some(loudspeaker) = &mut self.outputs.loudspeaker {
             loudspeaker.push(&mix)?;
         }
-        Ok(self.outputs.recorder.as_mut().is_none_or(|recorder| recorder.push(&mix, heard)))
+        Ok(self.outputs.recorder.as_mut().is_none_or(|recorder| recorder.push(&mix)))
     }
 
     /// Takes a datagram as it came. Frames may outrun the news that their

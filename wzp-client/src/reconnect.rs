@@ -33,7 +33,7 @@ pub(crate) enum Advice {
 }
 
 impl Advice {
-    /// After that.
+    /// What an error of joining says about trying again.
     pub(crate) const fn after(error: &JoinError) -> Self {
         match error {
             JoinError::Trust(_) | JoinError::Protocol(_) => Self::Never,
@@ -53,7 +53,9 @@ impl Advice {
                 Self::Never
             }
             Ended::Refused => Self::Later,
-            Ended::TimedOut | Ended::Unacknowledged(_) | Ended::Lost(_) => Self::Again,
+            Ended::TimedOut | Ended::Silent(_) | Ended::Unacknowledged(_) | Ended::Lost(_) => {
+                Self::Again
+            }
         }
     }
 
@@ -111,20 +113,41 @@ const NO_ATTEMPT: &str = "no attempt has come to an end";
 /// An attempt under way, which gives what came of it.
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Session, JoinFailure>> + 'a>>;
 
+/// A session that was given up.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    /// Why the session ended.
+    pub(crate) reason: String,
+    /// How long before that nothing of what was sent was acknowledged.
+    pub(crate) unacknowledged: Duration,
+    /// How long before that nothing came any more.
+    pub(crate) silent: Duration,
+}
+
+impl Loss {
+    /// The last sign of life.
+    fn since(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.silent).unwrap_or(now)
+    }
+}
+
 /// The time between two sessions.
 pub(crate) struct Away<'a> {
     options: &'a Options,
     relays: Vec<RelayAddress>,
     attempts: u32,
     attempt: Attempt<'a>,
-    /// Since when there is no session; none while a relay that stops is still there.
+    /// The last sign of life of the session before; none while a relay that stops is still there.
     pub(crate) since: Option<Instant>,
     /// Until when it is tried.
     pub(crate) until: Instant,
     /// Why the session before ended.
     pub(crate) reason: String,
-    /// How long before its end nothing of what was sent was acknowledged any more.
+    /// How long before it was given up nothing of what was sent was acknowledged.
     pub(crate) unacknowledged: Duration,
+    /// How long before it was given up nothing came any more.
+    pub(crate) silent: Duration,
     /// Why the last attempt failed.
     pub(crate) last: String,
 }
@@ -135,10 +158,8 @@ impl<'a> Away<'a> {
         options: &'a Options,
         advice: Advice,
         short_sessions: u32,
-        reason: String,
-        unacknowledged: Duration,
+        loss: Loss,
     ) -> Self {
-        let now = Instant::now();
         let first = wait(short_sessions.saturating_sub(1), advice);
         let attempt = attempt(options, options.relays.clone(), first);
         Self {
@@ -146,10 +167,11 @@ impl<'a> Away<'a> {
             relays: options.relays.clone(),
             attempts: short_sessions.max(1),
             attempt,
-            since: Some(now),
-            until: now + options.reconnect_for,
-            reason,
-            unacknowledged,
+            since: Some(loss.since()),
+            until: Instant::now() + options.reconnect_for,
+            reason: loss.reason,
+            unacknowledged: loss.unacknowledged,
+            silent: loss.silent,
             last: NO_ATTEMPT.to_owned(),
         }
     }
@@ -172,18 +194,19 @@ impl<'a> Away<'a> {
             until,
             reason,
             unacknowledged: Duration::ZERO,
+            silent: Duration::ZERO,
             last: NO_ATTEMPT.to_owned(),
         }
     }
 
     /// The relay that was going to stop has ended the session.
-    pub(crate) fn session_lost(&mut self, reason: String, unacknowledged: Duration) {
-        let now = Instant::now();
-        self.since = Some(now);
-        self.until = now + self.options.reconnect_for;
+    pub(crate) fn session_lost(&mut self, loss: Loss) {
+        self.since = Some(loss.since());
+        self.until = Instant::now() + self.options.reconnect_for;
         self.relays = self.options.relays.clone();
-        self.reason = reason;
-        self.unacknowledged = unacknowledged;
+        self.reason = loss.reason;
+        self.unacknowledged = loss.unacknowledged;
+        self.silent = loss.silent;
     }
 
     /// What came of the attempt. Safe to drop while waiting.
@@ -244,6 +267,7 @@ mod tests {
         let lost = |text: &str| Ended::Lost(text.to_owned());
         let ends = [
             (Ended::TimedOut, Again),
+            (Ended::Silent(Duration::from_secs(5)), Again),
             (Ended::Unacknowledged(Duration::from_secs(20)), Again),
             (lost("the relay no longer knows this session"), Again),
             (Ended::Refused, Later),

@@ -28,7 +28,6 @@ struct Entry {
     /// Ticks before this one for which there was no room.
     missed: u64,
     tick: Tick,
-    heard: bool,
 }
 
 /// A recording in progress.
@@ -72,8 +71,8 @@ impl Recorder {
     /// and become silence, so that what follows stays in time.
     ///
     /// Returns false when the file can no longer be written; `finish` tells why.
-    pub(crate) fn push(&mut self, tick: &Tick, heard: bool) -> bool {
-        match self.queue.try_send(Entry { missed: self.missed, tick: *tick, heard }) {
+    pub(crate) fn push(&mut self, tick: &Tick) -> bool {
+        match self.queue.try_send(Entry { missed: self.missed, tick: *tick }) {
             Ok(()) => self.missed = 0,
             Err(TrySendError::Full(_)) => {
                 if self.missed == 0 {
@@ -107,9 +106,9 @@ impl Recorder {
 fn write(mut recording: Recording, entries: &Receiver<Entry>) -> Result<(), RecordingError> {
     for entry in entries {
         for _ in 0..entry.missed {
-            recording.push(&SILENT_TICK, false)?;
+            recording.push(&SILENT_TICK)?;
         }
-        recording.push(&entry.tick, entry.heard)?;
+        recording.push(&entry.tick)?;
     }
     recording.finish()
 }
@@ -137,13 +136,13 @@ mod tests {
         let tick = [0.5; TICK_SAMPLES];
         let mut pushed = CAPACITY + 100;
         for _ in 0..pushed {
-            assert!(recorder.push(&tick, true));
+            assert!(recorder.push(&tick));
         }
         assert_eq!(recorder.missed, 100);
         disk.send(()).unwrap();
         while recorder.missed > 0 {
             std::thread::sleep(Duration::from_millis(1));
-            assert!(recorder.push(&tick, true));
+            assert!(recorder.push(&tick));
             pushed += 1;
         }
         recorder.finish().await.unwrap();
@@ -165,7 +164,7 @@ mod tests {
         let thread =
             std::thread::spawn(move || Err(RecordingError::Full(full.display().to_string())));
         let mut recorder = Recorder { queue, thread, missed: 0 };
-        assert!(!recorder.push(&SILENT_TICK, true));
+        assert!(!recorder.push(&SILENT_TICK));
         let told = recorder.finish().await.unwrap_err().to_string();
         assert!(told.contains(path.to_str().unwrap()), "{told}");
     }

@@ -15,6 +15,7 @@ use crate::cli::Options;
 use crate::exit::Failure;
 use crate::members::{Impossible, Members};
 use crate::outbox::Outbox;
+use crate::pulse::Pulse;
 
 /// A session whose Welcome makes sense.
 pub(crate) struct Session {
@@ -22,6 +23,7 @@ pub(crate) struct Session {
     endpoint: Endpoint,
     pub(crate) connection: Connection,
     pub(crate) delivery: Delivery,
+    pub(crate) pulse: Pulse,
     pub(crate) control: ControlReceiver,
     pub(crate) outbox: Outbox,
     pub(crate) entered: Instant,
@@ -44,7 +46,7 @@ impl Session {
         options: &Options,
         relays: &[RelayAddress],
     ) -> Result<Self, JoinFailure> {
-        // Read anew each time: the one before may be over.
+        // Read each time: the one before may be over.
         let token = options.token.read().map_err(JoinFailure::Token)?;
         let hello = Hello {
             role: Role::Participant.into(),
@@ -54,7 +56,9 @@ impl Session {
             muted: !options.has_voice(),
             token: token.clone(),
         };
-        let joined = join::join(relays, options.trust.trust(), hello).await?;
+        let config = join::client_config_asking(options.trust.trust(), options.asks_after());
+        let config = config.map_err(JoinError::from)?;
+        let joined = join::join(relays, &config, hello).await?;
         match check(&joined) {
             Ok((sender_id, members)) => {
                 let Joined { relay, endpoint, connection, welcome, sender, receiver, .. } = joined;
@@ -62,6 +66,7 @@ impl Session {
                     relay: relay.unwrap_or_else(|| relays[0].clone()),
                     endpoint,
                     delivery: Delivery::of(&connection),
+                    pulse: Pulse::of(&connection),
                     connection,
                     control: receiver,
                     outbox: Outbox::new(sender),

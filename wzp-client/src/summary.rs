@@ -10,6 +10,7 @@ use wzp_proto::control::SenderFeedback;
 
 use crate::exit::Failure;
 use crate::members::describe;
+use crate::notices::Notices;
 
 /// One session from Welcome to its end. Field names are part of the interface.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,8 @@ pub(crate) struct Summary {
     pub(crate) rtt_ms: f64,
     /// What the listeners last reported on this sender; null if they did not.
     pub(crate) feedback: Option<Feedback>,
+    /// What the relay found wrong with what was sent, or heard of its loss, by reason.
+    pub(crate) notices: Notices,
     /// What of the file that was sent could not be played; the first hundred places.
     pub(crate) source_damages: Vec<SourceDamage>,
     /// How the voice was last encoded; null if there was nothing to send.
@@ -53,11 +56,11 @@ pub(crate) struct Summary {
 pub(crate) struct Interruption {
     /// The relay whose session ended.
     pub(crate) relay: String,
-    /// From the first Welcome to that end.
+    /// From the first Welcome to the last packet that came over it.
     pub(crate) at_seconds: f64,
-    /// Until the next Welcome; 0 if that came before the end.
+    /// From that packet to the next Welcome; 0 if that came before the end.
     pub(crate) seconds: f64,
-    /// How long before that end nothing that was sent was acknowledged any more.
+    /// How long before that packet nothing that was sent was acknowledged any more.
     pub(crate) unacknowledged_seconds: f64,
     /// Why it ended.
     pub(crate) reason: String,
@@ -246,7 +249,7 @@ impl fmt::Display for Summary {
                 f64::from(feedback.deciding_loss_ppm) / 10_000.0
             )?;
         }
-        write!(f, "\nreceived {} frames", self.frames_received)?;
+        write!(f, "{}\nreceived {} frames", self.notices, self.frames_received)?;
         for talker in &self.talkers {
             write!(
                 f,

@@ -9,6 +9,7 @@ mod relay;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use firewall::Stops;
 use program::{error, stderr, summary};
 use relay::{Client, Relay, member, welcome};
 use wzp_proto::media::{AudioLevel, MediaHeader, Profile};
@@ -44,7 +45,7 @@ async fn company(mut client: Client) -> usize {
 
 /// The client behind the firewall.
 fn cut_off(relay: &Relay<usize>, arguments: &[&str]) -> Output {
-    let address = firewall::in_front_of(relay.address, CUT);
+    let address = firewall::in_front_of(relay.address, Stops::OneDirection, CUT);
     Command::new(env!("CARGO_BIN_EXE_wzp-client"))
         .args(["--room", "lobby", "--json", "--pin", &relay.fingerprint, &address.to_string()])
         .args(arguments)

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod firewall;
 mod program;
 mod relay;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{client, command, error, loudest, mono16, stderr, summary};
+use firewall::Stops;
+use program::{client, command, error, loudest, mono16, sounding, stderr, summary};
 use relay::{Client, Relay, left_properly, member, parrot, welcome};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::relay_message::Message;
@@ -56,13 +58,14 @@ fn a_lost_session_is_followed_by_another_with_one_recording() {
     // The tone, silence for as long as nobody was there but for what fades away, the
     // rest of the tone.
     let samples = mono16(&std::fs::read(&recording).unwrap());
+    let samples = sounding(&samples);
     let length = samples.len() as f64 / 48_000.0;
-    assert!((length - 3.0 - away).abs() < 0.4, "{length} s with {away} s away");
+    assert!((-0.4..1.4).contains(&(length - 3.0 - away)), "{length} s with {away} s away");
     let silent = samples.chunks(960).filter(|tick| loudest(tick) < 100).count();
     let gap = silent as f64 / 50.0;
     assert!((gap - away).abs() < 0.3, "{gap} s of silence with {away} s away");
     assert!(
-        loudest(&samples[..40_000]) > 1000 && loudest(&samples[samples.len() - 40_000..]) > 1000
+        loudest(&samples[..40_000]) > 1000 && loudest(&samples[samples.len() - 80_000..]) > 1000
     );
 }
 
@@ -246,4 +249,46 @@ fn relays_that_are_not_there_are_passed_over() {
     assert_eq!(summary(&output)["relay"], relay.address.to_string());
     assert!(left_properly(&relay.outcome()));
     assert!(begun.elapsed() < Duration::from_secs(2), "nobody waited: {:?}", begun.elapsed());
+}
+
+/// Neither it nor anything on the way says that it is gone.
+#[test]
+fn a_relay_that_falls_silent_is_left_soon_and_the_gap_counts_from_its_last_packet() {
+    let relay = Relay::sessions(2, |session, mut client: Client| async move {
+        client.enter().await;
+        match session {
+            // The session lives on where nobody hears of it.
+            0 => std::mem::forget(client),
+            _ => drop(client.connection.closed().await),
+        }
+    });
+    let cut = Duration::from_secs(1);
+    let front = firewall::in_front_of(relay.address, Stops::Both, cut);
+    let output = Command::new(env!("CARGO_BIN_EXE_wzp-client"))
+        .args(["--room", "lobby", "--json", "--pin", &relay.fingerprint, &front.to_string()])
+        .args(["--lost-after", "3", "--duration", "10"])
+        .output()
+        .unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(": nothing has come from the relay for 3."), "{text}");
+    let summary = summary(&output);
+    let [interruption] = &summary["interruptions"].as_array().unwrap()[..] else {
+        panic!("{summary}: {text}")
+    };
+    assert!(interruption["at_seconds"].as_f64().unwrap() < 3.0, "{summary}");
+    assert!(interruption["seconds"].as_f64().unwrap() >= 3.0, "{summary}");
+}
+
+/// A client asks before it takes a room in which nobody talks for one that is gone.
+#[test]
+fn a_relay_that_has_nothing_to_say_is_not_left() {
+    let relay = Relay::start(|mut client: Client| async move {
+        client.enter().await;
+        client.connection.closed().await
+    });
+    let output = client(&relay, &["--lost-after", "1", "--duration", "5", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(summary(&output)["interruptions"].as_array().unwrap().len(), 0);
+    assert!(left_properly(&relay.outcome()));
 }

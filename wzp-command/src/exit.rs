@@ -26,9 +26,9 @@ macro_rules! exits {
 exits! {
     Done = 0, "done what was asked, or ended by SIGINT, SIGTERM or SIGHUP";
     Usage = 2, "wrong usage";
-    Connect = 3, "cannot connect: unknown host, no answer, connection refused";
+    Connect = 3, "cannot connect: unknown host, no answer, or nothing listens on the port";
     Identity = 4, "the relay's identity is not accepted: other pin, or not trusted";
-    Refused = 5, "refused by the relay: room or server full, draining, malformed, nobody can check the token";
+    Refused = 5, "refused by the relay: room or relay full, too many connections from this address, draining, malformed, nobody can check the token";
     Lost = 6, "the session was lost in the middle, and not had again within --reconnect-for, or what was said last did not arrive";
     Local = 7, "a file, standard output or a sound device of this machine does not work, or the file that was sent is damaged";
     MembersMissing = 8, "waited in vain for the members of --wait-for";
@@ -51,7 +51,7 @@ impl Exit {
             }) => Self::Token,
             JoinError::Ended(Ended::Closed { code: CloseCode::Kicked, .. }) => Self::Kicked,
             JoinError::Ended(Ended::Closed { code: CloseCode::Replaced, .. }) => Self::Replaced,
-            JoinError::Ended(Ended::Closed { .. }) => Self::Refused,
+            JoinError::Ended(Ended::Closed { .. } | Ended::Refused) => Self::Refused,
             JoinError::Ended(Ended::WrongProtocol) => Self::Version,
             _ => Self::Connect,
         }

@@ -64,6 +64,13 @@ impl Terminal {
         }
     }
 
+    /// The result, where standard output is taken.
+    pub fn result_aside(self, text: impl fmt::Display) {
+        if !self.quiet {
+            text.to_string().lines().for_each(|text| line(format_args!("{text}")));
+        }
+    }
+
     /// Something is not as it should be.
     pub fn warning(self, text: impl fmt::Display) {
         line(format_args!("warning: {text}"));

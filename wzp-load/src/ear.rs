@@ -24,7 +24,7 @@ pub(crate) struct Ear {
 pub(crate) struct Counts {
     /// Each counted once.
     pub(crate) received: u64,
-    /// Further copies.
+    /// Frames that had come before.
     pub(crate) duplicates: u64,
     /// Those that came after one that was sent later.
     pub(crate) reordered: u64,

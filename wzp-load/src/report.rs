@@ -32,7 +32,7 @@ struct Outcome {
     duration_s: f64,
     /// Those that joined.
     sessions: u64,
-    /// By reason.
+    /// Sessions that did not join, by reason.
     join_failures: BTreeMap<String, u64>,
     /// Those that ended before the end, by reason.
     sessions_lost: BTreeMap<String, u64>,

@@ -82,8 +82,8 @@ fn main() -> anyhow::Result<()> {
             let (header, payload) = MediaHeader::decode(&datagram)?;
             listener.receive(Duration::from_micros(at), &header, payload)?;
         }
-        let heard = listener.pull(Duration::from_micros(now_us), &mut mix);
-        recording.push(&mix, heard)?;
+        listener.pull(Duration::from_micros(now_us), &mut mix);
+        recording.push(&mix)?;
     }
     let seconds = voice.len() as f64 / 48_000.0;
     println!(

@@ -85,7 +85,7 @@ pub struct VoiceEncoder {
     sender_id: u16,
     profile: Profile,
     next_profile: Profile,
-    /// Percent.
+    /// The loss that the encoder prepares for, in per cent.
     expected_loss: u8,
     sequence: u32,
     timestamp: u32,

@@ -120,7 +120,7 @@ impl ProfileSelector {
         Choice { profile: self.profile, expected_loss: self.expected_loss }
     }
 
-    /// Takes the feedback that came at `now` and chooses anew. Feedback of no
+    /// Takes the feedback that came at `now` and chooses again. Feedback of no
     /// listeners changes nothing.
     pub fn update(&mut self, now: Duration, feedback: &Feedback) -> Choice {
         if feedback.listeners > 0 {

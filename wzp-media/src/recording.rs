@@ -1,13 +1,11 @@
 //! What was heard, as a WAV file: mono, 48 kHz, 16 bits.
 //!
-//! The file begins with the first tick in which somebody was heard and ends
-//! with the last, so its length is the span of what was heard. Silence is held
-//! back until something follows it. Once a second the sound is written and then
-//! the header brought up to date, so that a crash loses no more than that and
-//! leaves a file that can be played.
+//! Every tick is in it, silence too, so it is as long as the time that was recorded. Once a
+//! second the sound is written and then the header brought up to date, so that a crash loses
+//! no more than that and leaves a file that can be played.
 //!
-//! A pipe or a device is written to at once, silence included: somebody may be
-//! listening to it. Its header has the sizes of a stream without an end.
+//! A pipe or a device is written to at once: somebody may be listening to it. Its header has
+//! the sizes of a stream without an end.
 
 mod target;
 
@@ -21,10 +19,6 @@ pub use target::Prepared;
 
 /// Ticks between two writes: 1 s.
 const FLUSH_TICKS: usize = 50;
-
-/// Ticks of a pause that are kept as they were: 2 s. Longer pauses hold nothing
-/// but silence, because background noise ends 1 s after the last frame.
-const HELD_TICKS: usize = 100;
 
 /// Bytes of a tick.
 const TICK_BYTES: usize = 2 * TICK_SAMPLES;
@@ -62,10 +56,6 @@ pub struct Recording {
     waiting: Vec<u8>,
     /// Bytes of sound in the file.
     written: u64,
-    /// The pause since something was last heard: its beginning, and how many
-    /// ticks of silence came after that.
-    held: Vec<Tick>,
-    further: u64,
 }
 
 impl Recording {
@@ -78,33 +68,23 @@ impl Recording {
     }
 
     fn new(name: String, file: File, stream: bool) -> Self {
-        let (waiting, held) = (Vec::new(), Vec::new());
-        Self { name, file, stream, waiting, written: 0, held, further: 0 }
+        Self { name, file, stream, waiting: Vec::new(), written: 0 }
     }
 
-    /// Takes the next tick of the mix, and whether anybody was heard in it.
+    /// Takes the next tick of the mix.
     ///
     /// # Errors
     /// [`RecordingError`]; what was written before stays.
-    pub fn push(&mut self, tick: &Tick, heard: bool) -> Result<(), RecordingError> {
-        if heard || self.stream {
-            for held in std::mem::take(&mut self.held) {
-                self.write(&held)?;
-            }
-            for _ in 0..std::mem::take(&mut self.further) {
-                self.write(&crate::SILENT_TICK)?;
-            }
-            return self.write(tick);
+    pub fn push(&mut self, tick: &Tick) -> Result<(), RecordingError> {
+        if !self.stream && self.written + self.waiting.len() as u64 >= MAX_BYTES {
+            self.flush()?;
+            return Err(RecordingError::Full(self.name.clone()));
         }
-        if self.samples() == 0 {
-            return Ok(());
+        self.waiting.extend(tick.iter().flat_map(|sample| to_i16(*sample).to_le_bytes()));
+        match self.stream || self.waiting.len() >= FLUSH_TICKS * TICK_BYTES {
+            true => self.flush(),
+            false => Ok(()),
         }
-        if self.held.len() < HELD_TICKS {
-            self.held.push(*tick);
-        } else {
-            self.further += 1;
-        }
-        Ok(())
     }
 
     /// Length of the recording so far, in samples.
@@ -118,18 +98,6 @@ impl Recording {
     /// [`RecordingError::Write`].
     pub fn finish(mut self) -> Result<(), RecordingError> {
         self.flush()
-    }
-
-    fn write(&mut self, tick: &Tick) -> Result<(), RecordingError> {
-        if !self.stream && self.written + self.waiting.len() as u64 >= MAX_BYTES {
-            self.flush()?;
-            return Err(RecordingError::Full(self.name.clone()));
-        }
-        self.waiting.extend(tick.iter().flat_map(|sample| to_i16(*sample).to_le_bytes()));
-        match self.stream || self.waiting.len() >= FLUSH_TICKS * TICK_BYTES {
-            true => self.flush(),
-            false => Ok(()),
-        }
     }
 
     /// First the sound, then the header that tells of it.

@@ -68,7 +68,7 @@ impl Unacknowledged {
 /// What has been sent and not acknowledged, as far as looks from time to time can tell.
 #[derive(Clone, Copy, Debug)]
 struct Owed {
-    /// Frames.
+    /// Frames that were sent.
     sent: u64,
     looked: Instant,
     /// When the last of them was sent, at the earliest.

@@ -37,8 +37,9 @@ pub enum JoinError {
     Address(SocketAddr, quinn::ConnectError),
     /// The network says that nobody can be reached there.
     #[error(
-        "{0} cannot be reached: {1}; check the address and the port, that the relay runs, and \
-         that no firewall refuses UDP"
+        "{0} cannot be reached: {reason}; check the address and the port, that the relay runs, and \
+         that no firewall refuses UDP",
+        reason = unreachable(.1)
     )]
     Unreachable(SocketAddr, std::io::Error),
     /// The connection ended.
@@ -50,6 +51,14 @@ pub enum JoinError {
     /// The relay did not answer Hello.
     #[error("the relay accepted the connection but did not answer within {} seconds", WELCOME_TIMEOUT.as_secs())]
     NoWelcome,
+}
+
+/// What the network said. The system's "Connection refused" is not the relay's refusal.
+fn unreachable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 impl JoinError {
@@ -73,7 +82,7 @@ pub enum Ended {
     /// The relay closed with a code of the protocol and a sentence.
     #[error("the relay ended the session ({}): {reason}", code.name())]
     Closed {
-        /// The code.
+        /// The code that the relay closed with.
         code: CloseCode,
         /// The relay's sentence.
         reason: String,
@@ -86,6 +95,12 @@ pub enum Ended {
         "no answer from the relay; check the address, that the relay runs, and that UDP passes"
     )]
     TimedOut,
+    /// Nothing has come for so long.
+    #[error(
+        "nothing has come from the relay for {:.1} s; check that it runs, and that UDP passes",
+        .0.as_secs_f64()
+    )]
+    Silent(Duration),
     /// Nothing that was sent for so long has been acknowledged.
     #[error(
         "the relay has acknowledged nothing that was sent in the last {:.0} s, whatever it sends itself; check that UDP passes in both directions",
@@ -94,7 +109,7 @@ pub enum Ended {
     Unacknowledged(Duration),
     /// The relay takes no connection from here now.
     #[error(
-        "the relay refused the connection: it is full, or has too many connections from this address; try again later"
+        "the relay takes no connection from here now: it is full, or has too many connections from this address; try again later"
     )]
     Refused,
     /// The certificate is not the pinned one.
@@ -169,10 +184,20 @@ fn tls_alert(code: TransportErrorCode) -> Option<AlertDescription> {
 /// # Errors
 /// Any [`TrustError`].
 pub fn client_config(trust: Trust) -> Result<ClientConfig, TrustError> {
+    client_config_asking(trust, parameters::KEEP_ALIVE)
+}
+
+/// The same for a client that asks for a sign of life when it has heard nothing for so long.
+///
+/// # Errors
+/// Any [`TrustError`].
+pub fn client_config_asking(trust: Trust, after: Duration) -> Result<ClientConfig, TrustError> {
     let quic = QuicClientConfig::try_from(trust.client_config()?)
         .map_err(|error| TrustError::Tls(rustls::Error::General(error.to_string())))?;
     let mut config = ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(parameters::client()));
+    let mut transport = parameters::client();
+    transport.keep_alive_interval(Some(after));
+    config.transport_config(Arc::new(transport));
     Ok(config)
 }
 

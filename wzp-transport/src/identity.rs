@@ -32,7 +32,7 @@ pub enum IdentityError {
     Read {
         /// "a certificate" or "a private key".
         what: &'static str,
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What the system said.
         reason: io::Error,
@@ -42,7 +42,7 @@ pub enum IdentityError {
     Pem {
         /// "a certificate" or "a private key".
         what: &'static str,
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What is wrong with it.
         problem: PemError,
@@ -76,7 +76,7 @@ pub enum IdentityError {
         path.display(), target.display()
     )]
     Dangling {
-        /// The link.
+        /// The link that leads nowhere.
         path: PathBuf,
         /// Where it leads.
         target: PathBuf,
@@ -106,9 +106,9 @@ pub struct Identity {
 /// When a certificate is good, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Not before.
+    /// When it begins to be valid, in seconds since 1970.
     pub begins: i64,
-    /// Not after.
+    /// When it expires, in seconds since 1970.
     pub expires: i64,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, VarInt};
 use wzp_proto::close::CloseCode;
 use wzp_proto::control::{
     ClientMessage, Hello, Member, RelayMessage, Welcome, client_message, relay_message,
@@ -12,8 +12,7 @@ use wzp_proto::framing::{Deframer, FramingError, MAX_MESSAGE_BYTES, encode};
 use crate::address::RelayAddress;
 use crate::connect::{Connected, first};
 use crate::dial::WELCOME_TIMEOUT;
-pub use crate::dial::{Ended, JoinError, client_config, connect};
-use crate::trust::Trust;
+pub use crate::dial::{Ended, JoinError, client_config, client_config_asking, connect};
 
 /// A session in a room. Media goes over [`Connection::send_datagram`] and
 /// [`Connection::read_datagram`]; closing the connection leaves the room.
@@ -92,14 +91,13 @@ impl ControlReceiver {
 /// Any [`JoinError`]; [`Ended::Closed`] carries the relay's refusal.
 pub async fn join(
     relays: &[RelayAddress],
-    trust: Trust,
+    config: &ClientConfig,
     hello: Hello,
 ) -> Result<Joined, JoinError> {
-    let config = client_config(trust)?;
     let mut rest = relays.to_vec();
     let mut refusal = None;
     loop {
-        let Connected { relay, endpoint, connection } = match first(&rest, &config).await {
+        let Connected { relay, endpoint, connection } = match first(&rest, config).await {
             Ok(connected) => connected,
             Err(error) => return Err(refusal.unwrap_or(error)),
         };

@@ -11,7 +11,7 @@ use wzp_transport::join::{Ended, JoinError};
 
 use super::{Call, Stage};
 use crate::exit::Failure;
-use crate::reconnect::{Advice, Away};
+use crate::reconnect::{Advice, Away, Loss};
 use crate::session::{JoinFailure, Session};
 use crate::summary::Interruption;
 
@@ -21,6 +21,9 @@ const BEFORE_DEADLINE: Duration = Duration::from_millis(250);
 
 /// A session that was lost before that was a short one.
 const SOON: Duration = Duration::from_secs(20);
+
+/// An answer to a question, if it or the question has to be repeated.
+const ROUND_TRIPS: u32 = 3;
 
 /// Interruptions in the summary; of a call of months, the latest.
 const MAX_INTERRUPTIONS: usize = 100;
@@ -38,7 +41,8 @@ impl Call<'_> {
         if !goes_on {
             return Err(failure);
         }
-        self.go_away(advice, failure.to_string());
+        let silent = self.session.pulse.look();
+        self.go_away(advice, failure.to_string(), silent);
         Ok(())
     }
 
@@ -59,10 +63,22 @@ impl Call<'_> {
         }
     }
 
-    /// There is no session any more; another one is tried for.
-    pub(super) fn go_away(&mut self, advice: Advice, reason: String) {
+    /// A relay of which nothing is heard is gone, or the way to it is.
+    pub(super) fn check_pulse(&mut self) -> Result<(), Failure> {
+        let silent = self.session.pulse.look();
+        let patience = self.options.lost_after + self.session.connection.rtt() * ROUND_TRIPS;
+        if silent < patience {
+            return Ok(());
+        }
+        self.lost(Ended::Silent(silent).into())
+    }
+
+    /// There is no session any more, and nothing has come over it for so long; another one
+    /// is tried for.
+    pub(super) fn go_away(&mut self, advice: Advice, reason: String, silent: Duration) {
         self.terminal.warning(format_args!("{reason}; joining again"));
         let unacknowledged = self.session.delivery.look().waits;
+        let loss = Loss { reason, unacknowledged, silent };
         self.session.part();
         self.playout.lost(&self.session.members);
         // A session that was soon lost is no reason to begin with short waits again.
@@ -70,10 +86,9 @@ impl Call<'_> {
         self.short_sessions = if lasted { 0 } else { self.short_sessions.saturating_add(1) };
         match &mut self.away {
             // An attempt at another relay goes on.
-            Some(away) => away.session_lost(reason, unacknowledged),
+            Some(away) => away.session_lost(loss),
             None => {
-                let soon = self.short_sessions;
-                let away = Away::lost(self.options, advice, soon, reason, unacknowledged);
+                let away = Away::lost(self.options, advice, self.short_sessions, loss);
                 self.away = Some(away);
             }
         }
@@ -131,7 +146,9 @@ impl Call<'_> {
             relay: before.relay.to_string(),
             at_seconds: thousandths((self.joined_at.elapsed() - took).as_secs_f64()),
             seconds: thousandths(took.as_secs_f64()),
-            unacknowledged_seconds: thousandths(away.unacknowledged.as_secs_f64()),
+            unacknowledged_seconds: thousandths(
+                away.unacknowledged.saturating_sub(away.silent).as_secs_f64(),
+            ),
             reason: away.reason,
         });
         let surplus = self.interruptions.len().saturating_sub(MAX_INTERRUPTIONS);

@@ -61,6 +61,16 @@ pub(crate) fn samples(bytes: &[u8]) -> Vec<i16> {
     bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
+/// From the first tick in which there is something to the last. What a decoder makes up when
+/// nothing comes any more, a second at most, is something, too.
+pub(crate) fn sounding(samples: &[i16]) -> &[i16] {
+    const TICK: usize = 960;
+    let is_loud = |tick: &[i16]| loudest(tick) >= 100;
+    let first = samples.chunks(TICK).position(is_loud).unwrap_or(0);
+    let end = samples.chunks(TICK).rposition(is_loud).map_or(0, |last| last + 1);
+    &samples[first * TICK..(end * TICK).min(samples.len())]
+}
+
 /// Of the loudest sample.
 pub(crate) fn loudest(samples: &[i16]) -> u16 {
     samples.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0)

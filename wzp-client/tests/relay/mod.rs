@@ -82,6 +82,23 @@ fn listen(identity: &Identity) -> Endpoint {
     Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap()
 }
 
+/// The address of one that takes no connection.
+pub(crate) fn refuse() -> String {
+    let (identity, _) = Identity::generate().unwrap();
+    let (address_in, address) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let endpoint = listen(&identity);
+            address_in.send(endpoint.local_addr().unwrap().to_string()).unwrap();
+            while let Some(incoming) = endpoint.accept().await {
+                incoming.refuse();
+            }
+        });
+    });
+    address.recv().unwrap()
+}
+
 /// The one client.
 pub(crate) struct Client {
     pub(crate) connection: Connection,

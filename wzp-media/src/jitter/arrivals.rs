@@ -63,7 +63,7 @@ impl Arrivals {
         arrivals
     }
 
-    /// The sender numbers its frames anew; totals go on.
+    /// The sender begins a new numbering; totals go on.
     pub(super) fn restart(&mut self, now: Duration, first: u32) {
         *self = Self {
             received: self.received + 1,

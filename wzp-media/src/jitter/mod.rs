@@ -55,7 +55,7 @@ pub enum Playout {
         payload: Vec<u8>,
         /// Ticks that it should hold.
         ticks: usize,
-        /// The sender started anew: forget the decoder's state first.
+        /// The sender started again: forget the decoder's state first.
         restarted: bool,
         /// Pull once more for the same tick and blend the two: the delay is to
         /// shrink.
@@ -121,7 +121,7 @@ pub struct JitterStats {
     pub underruns: u64,
     /// Times the buffer had to throw voice away.
     pub overruns: u64,
-    /// Times the sender was found to have started anew.
+    /// Times the sender was found to have started again.
     pub restarts: u64,
     /// Interarrival jitter, RFC 3550 section 6.4.1, in µs.
     pub jitter_us: u32,

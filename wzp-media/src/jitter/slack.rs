@@ -58,7 +58,7 @@ impl SlackWatch {
     }
 
     /// The offset has been changed on purpose: what was seen no longer counts,
-    /// and nothing is changed again until enough is seen anew.
+    /// and nothing is changed again until enough is seen again.
     pub(super) fn clear(&mut self) {
         self.offsets.clear();
         self.excess_since_us = None;
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(judge(4_999_999, 90_000), Verdict::Keep);
         assert_eq!(judge(5_000_000, 90_000), Verdict::Merge);
         assert_eq!(judge(5_100_000, 40_000), Verdict::Keep);
-        assert_eq!(judge(5_200_000, 90_000), Verdict::Keep, "patience begins anew");
+        assert_eq!(judge(5_200_000, 90_000), Verdict::Keep, "patience begins again");
     }
 
     #[test]

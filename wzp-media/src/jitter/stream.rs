@@ -106,7 +106,7 @@ impl Stream {
         Self::with(arrivals, DelayWindow::default(), now_us, header, payload)
     }
 
-    /// Begins anew with another clock and numbering.
+    /// Begins again with another clock and numbering.
     pub(super) fn restart(
         &mut self,
         now_us: i64,

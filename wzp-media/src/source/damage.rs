@@ -52,7 +52,7 @@ const MOST: usize = 100;
 #[derive(Debug)]
 pub(super) struct Damages {
     rate: u32,
-    /// Samples.
+    /// Samples that have been played so far.
     played: u64,
     last: Option<Duration>,
     untold: VecDeque<Damage>,

@@ -1,5 +1,6 @@
 //! What a client is told of what it did in vain, at most once a second.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use wzp_proto::control::{Notice, notice};
@@ -9,10 +10,11 @@ use crate::count::reason::{DropReason, ReportRefusal};
 /// A client hears at most one Notice in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was ignored since the last Notice.
+/// What was ignored and is not yet told.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    pending: Option<Pending>,
+    /// One for each code, in the order in which they are told.
+    pending: VecDeque<Pending>,
     last: Option<Instant>,
 }
 
@@ -20,7 +22,7 @@ pub(crate) struct Notices {
 struct Pending {
     code: notice::Code,
     dropped: u64,
-    due: Instant,
+    since: Instant,
 }
 
 impl Notices {
@@ -49,20 +51,22 @@ impl Notices {
     }
 
     fn note(&mut self, now: Instant, code: notice::Code) {
-        let due = self.last.map_or(now, |last| now.max(last + INTERVAL));
-        let pending = self.pending.get_or_insert(Pending { code, dropped: 0, due });
-        pending.code = code;
-        pending.dropped += 1;
+        match self.pending.iter_mut().find(|pending| pending.code == code) {
+            Some(pending) => pending.dropped += 1,
+            None => self.pending.push_back(Pending { code, dropped: 1, since: now }),
+        }
     }
 
     /// When [`Self::take`] has something.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.pending.as_ref().map(|pending| pending.due)
+        let since = self.pending.front()?.since;
+        Some(self.last.map_or(since, |last| since.max(last + INTERVAL)))
     }
 
     /// The message, if its time has come.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Notice> {
-        let Pending { code, dropped, .. } = self.pending.take_if(|pending| pending.due <= now)?;
+        self.due().filter(|due| *due <= now)?;
+        let Pending { code, dropped, .. } = self.pending.pop_front()?;
         self.last = Some(now);
         let text = match code {
             notice::Code::RateLimited => "media above this relay's rate limits was dropped",
@@ -89,4 +93,34 @@ pub(crate) fn poor_reception(percent: u64) -> Notice {
          your network is the likely cause"
     );
     Notice { code: notice::Code::PoorReception.into(), text, dropped: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_itself_and_told_in_its_turn() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut notices = Notices::default();
+        for _ in 0..3 {
+            notices.note_drop(at(0), DropReason::PacketRate);
+        }
+        let mut told = Vec::new();
+        for ms in (0..3_000).step_by(20) {
+            notices.note_drop(at(ms), DropReason::MayNotPublish);
+            if ms < 1_000 {
+                notices.note_drop(at(ms), DropReason::ByteRate);
+            }
+            let notice = notices.take(at(ms));
+            told.extend(notice.map(|notice| (ms, notice.code(), notice.dropped)));
+        }
+        let expected = [
+            (0, notice::Code::RateLimited, 4),
+            (1_000, notice::Code::MayNotPublish, 51),
+            (2_000, notice::Code::RateLimited, 49),
+        ];
+        assert_eq!(told, expected);
+    }
 }
