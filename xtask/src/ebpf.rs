@@ -1,8 +1,8 @@
 //! `cargo xtask build-ebpf`, `disasm` and `bench-ebpf`: the kernel programs.
 //!
 //! Their object is committed, so that the relay builds with a stable compiler
-//! and nothing else. Who changes them builds them anew; `--check` finds out who
-//! forgot.
+//! and nothing else. Whoever changes them builds them again; `--check` finds what was
+//! forgotten.
 
 use std::fs;
 use std::path::{Path, PathBuf};

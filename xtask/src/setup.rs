@@ -137,7 +137,7 @@ fn privilege() -> Option<&'static [&'static str]> {
     succeeds(sudo).then_some(&["sudo", "--non-interactive"])
 }
 
-/// Makes the Python environment anew if `tools/requirements.txt` has changed.
+/// Makes the Python environment again if `tools/requirements.txt` has changed.
 fn python_environment() -> Result<()> {
     let requirements = root().join("tools/requirements.txt");
     let wanted = std::fs::read(&requirements)

@@ -77,6 +77,8 @@ for file in "$doc/README.md" "$doc/docs/operations.md" "$doc/README.Debian" \
     "$place"/root/usr/share/bash-completion/completions/wzp-relay; do
     [ -s "$file" ] || fail "${file#"$place/root"} is missing"
 done
+grep -q '^License: MPL-2.0' "$place/root/usr/share/doc/wzp-client/copyright" ||
+    fail "the client's package does not name the licence of symphonia"
 install /tmp/symbols.ddeb
 id=$(inside readelf --notes /usr/bin/wzp-relay | sed -n 's/^ *Build ID: \(..\)\(.*\)/\1\/\2/p')
 [ -s "$place/root/usr/lib/debug/.build-id/$id.debug" ] || fail "the symbols are of another build"

@@ -7,7 +7,7 @@ const HARMLESS_MS: f64 = 20.0;
 /// What is known after the talk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// Frames.
+    /// Frames that the speaker sent.
     pub(super) sent: u64,
     pub(super) received: u64,
     /// Frames that came, but after their time to be played.

@@ -205,3 +205,22 @@ fn unsafe_code_and_log_lines_are_found() {
     let in_tests = Source::read("#[cfg(test)]\nmod tests { fn f() { unsafe { g() }; warn!(1); } }");
     assert!(!in_tests.is_unsafe && in_tests.untargeted.is_empty());
 }
+
+/// A licence of which `deny.toml` makes an exception asks to be named beside the program.
+#[test]
+fn the_package_names_what_has_another_licence() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (exceptions, lock) = (read("deny.toml"), read("Cargo.lock"));
+    let told = read("deploy/debian-client/copyright").replace(['\n', ','], " ");
+    let crates = exceptions.lines().filter(|line| line.contains("\"MPL-2.0\""));
+    let mut found = 0;
+    for line in crates {
+        let name = line.split("crate = \"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(told.contains(&format!(" {name} ")), "{name} is not named");
+        let locked = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1).unwrap();
+        let version = locked.split('"').next().unwrap();
+        assert!(told.contains(&format!("symphonia {version} ")), "{name} {version}");
+        found += 1;
+    }
+    assert!(found > 0 && told.contains("License: MPL-2.0"));
+}
