@@ -202,13 +202,19 @@ fn queues() -> io::Result<Vec<(u32, Queue)>> {
 const QUEUE_HEADER: usize = 20;
 
 fn queue(answer: &[u8]) -> Option<(u32, Queue)> {
-    /// TCA_STATS2 and what is in it (linux/rtnetlink.h, linux/gen_stats.h).
+    /// TCA_KIND, TCA_STATS2 and what is in it (linux/rtnetlink.h, linux/gen_stats.h).
+    const KIND: u16 = 1;
     const STATISTICS: u16 = 7;
     const BASIC: u16 = 1;
     const LENGTHS: u16 = 3;
     const PACKETS: u16 = 8;
     let (index, parent) = (u32_at(answer, 4)?, u32_at(answer, 12)?);
-    let statistics = find(answer.get(QUEUE_HEADER..)?, STATISTICS)?;
+    let attributes = answer.get(QUEUE_HEADER..)?;
+    // What the kernel calls so queues nothing and counts nothing.
+    if find(attributes, KIND)? == b"noqueue\0" {
+        return None;
+    }
+    let statistics = find(attributes, STATISTICS)?;
     let lengths = find(statistics, LENGTHS)?;
     // The first is told by kernels whose 32 bits have not been enough.
     let packets = find(statistics, PACKETS).and_then(|packets| u64_at(packets, 0));
@@ -261,6 +267,18 @@ mod tests {
             }
             assert!(Instant::now() < deadline, "{queue:?}, and tc says {is:?}");
         }
+    }
+
+    #[test]
+    fn an_interface_without_a_queue_has_none() {
+        if !skip::have_namespaces("an_interface_without_a_queue_has_none") {
+            return;
+        }
+        let [host, other] = ["host", "other"].map(|name| Namespace::new(name).unwrap());
+        cable([&host, &other], "eth0", 1).unwrap();
+        let counts = host.run(|| read(["eth0".to_owned()].iter()).unwrap());
+        let [InterfaceCounts { queue, .. }] = &counts[..] else { panic!("{counts:?}") };
+        assert_eq!(*queue, None);
     }
 
     /// Packets that passed and were dropped, as `tc -s` has them.

@@ -36,6 +36,7 @@ pub struct Accounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// The session, as in the log.
+    #[serde(rename = "session_id")]
     pub session: String,
     /// The peer's address and port.
     pub peer: String,

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use wzp_kernel::object;
 
-/// Its version.
+/// The version of the relay.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit, `unknown` if it was not built from a repository and nobody said it.
 pub const COMMIT: &str = env!("BUILD_COMMIT");

@@ -22,16 +22,12 @@ use wzp_untrusted::json;
 
 use wzp_sfu::shard::event::Event;
 
-/// Who follows are people and their tools. Each takes one of the admin socket's places.
-pub const MOST_FOLLOWERS: usize = 8;
-
-/// Most events that wait for one follower: some 200 bytes each, and a second of a
-/// thousand joins.
-const QUEUE: usize = 1024;
-
 /// All who follow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Followers {
+    most: usize,
+    /// Events that may wait for each.
+    queue: usize,
     /// Looked at before an event is made.
     count: AtomicUsize,
     all: Mutex<Vec<Follower>>,
@@ -51,16 +47,33 @@ struct Follower {
 pub struct Lines(Receiver<Bytes>);
 
 impl Followers {
-    /// Follows from now on; the first event is `following`. `None`: there are
-    /// [`MOST_FOLLOWERS`] already.
+    /// None yet. At most so many, and so many events that wait for each.
+    pub fn new(most: usize, queue: usize) -> Self {
+        Self {
+            most,
+            queue,
+            count: AtomicUsize::new(0),
+            all: Mutex::default(),
+            lost: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// How many they may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Follows from now on; the first event is `following`. `None`: there are as many as
+    /// there may be.
     pub fn follow(&self) -> Option<Lines> {
         let mut all = self.all();
         all.retain(|follower| !follower.queue.is_closed());
-        if all.len() >= MOST_FOLLOWERS {
+        if all.len() >= self.most {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let (queue, lines) = channel(QUEUE);
+        let (queue, lines) = channel(self.queue);
         let mut follower = Follower { queue, lost: 0 };
         follower.put(line("following", json!({})));
         all.push(follower);
@@ -91,7 +104,7 @@ impl Followers {
         let (Some(name), Some(session)) = (event.name(), event.session()) else { return };
         self.tell(name, || {
             let mut details = event.details();
-            details["session"] = session.to_string().into();
+            details["session_id"] = session.to_string().into();
             details
         });
     }
@@ -197,9 +210,12 @@ mod tests {
         read(lines).iter().map(name).collect()
     }
 
+    const MOST: usize = 3;
+    const QUEUE: usize = 20;
+
     #[test]
     fn a_follower_reads_what_happens_from_then_on() {
-        let followers = Followers::default();
+        let followers = Followers::new(MOST, QUEUE);
         followers.tell("before", || panic!("nobody wants it"));
         let mut lines = followers.follow().unwrap();
         followers.tell("drained", || json!({ "room": "evil\u{202e}\n" }));
@@ -211,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_slow_follower_costs_others_nothing_and_is_told_what_it_missed() {
-        let followers = Followers::default();
+        let followers = Followers::new(MOST, QUEUE);
         let mut slow = followers.follow().unwrap();
         let mut quick = followers.follow().unwrap();
         for _ in 0..QUEUE + 9 {
@@ -237,8 +253,8 @@ mod tests {
 
     #[test]
     fn followers_are_few_and_those_that_have_gone_are_forgotten() {
-        let followers = Followers::default();
-        let mut all: Vec<_> = (0..MOST_FOLLOWERS).map(|_| followers.follow().unwrap()).collect();
+        let followers = Followers::new(MOST, QUEUE);
+        let mut all: Vec<_> = (0..MOST).map(|_| followers.follow().unwrap()).collect();
         assert!(followers.follow().is_none());
         assert_eq!(followers.refused(), 1);
         all.pop();

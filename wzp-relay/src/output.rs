@@ -13,7 +13,7 @@ use wzp_telemetry::log;
 pub struct Output(StdoutLock<'static>);
 
 impl Output {
-    /// This process's.
+    /// The standard output of this process.
     pub fn new() -> Self {
         Self(io::stdout().lock())
     }

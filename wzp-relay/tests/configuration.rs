@@ -40,6 +40,9 @@ fn a_check_ends_with_what_it_found() {
     let good = ask(&["config", "check"], &[("WZP_LIMITS__SESSIONS", "5")]);
     assert!(good.status.success(), "{good:?}");
     assert!(good.stdout.starts_with(b"OK: 3 of "), "{good:?}");
+    let one = ask(&["config", "check", "--settings-only"], &[("WZP_METRICS__LISTEN_ADDR", "")]);
+    let told = String::from_utf8(one.stdout).unwrap();
+    assert!(told.starts_with("OK: 1 of ") && told.ends_with(" keys is set\n"), "{told}");
     let warned = ask(&["config", "check"], &[("WZP_INTERFACE", "nosuch0")]);
     let told = String::from_utf8(warned.stderr).unwrap();
     assert!(warned.status.success(), "{told}");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// In nanoseconds.
+/// A second in nanoseconds, the unit of time here.
 pub const SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds of this process's own clock.

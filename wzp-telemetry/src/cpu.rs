@@ -16,7 +16,7 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many processors' time this process may use: those that it is bound to
 /// (sched_setaffinity(2)), or less by the quota of its control groups, of either version.
-/// Read anew each time, for both may be changed at any time.
+/// Read each time, for both may be changed at any time.
 pub fn allowed() -> f64 {
     let bound = sched_getaffinity(Some(getpid())).map(|cpus| cpus.count());
     // The set has an end, and machines may have more.
@@ -53,7 +53,7 @@ impl Usage {
         Self { since: now, seconds, percent: None }
     }
 
-    /// Looks anew if the last look is at least a second ago; per cent of `processors`
+    /// Looks again if the last look is at least a second ago; per cent of `processors`
     /// that may be used, 0 to 100. Several who look see the same value then, and none
     /// makes the interval of another too short. `None` within the first second: nothing
     /// is known of it yet, and it is not 0.

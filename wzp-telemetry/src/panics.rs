@@ -29,7 +29,7 @@ pub struct Panics {
     last: Mutex<Option<Panic>>,
 }
 
-/// One panic.
+/// A panic, and what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panic {
     /// When it was.

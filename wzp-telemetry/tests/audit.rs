@@ -228,8 +228,13 @@ fn a_new_file_has_one_writer_too_and_the_old_one_goes_on_until_it_is_had() {
     drop(other);
     audit.reopen().unwrap();
     record(&audit, 3).unwrap();
-    let verified = verify_in_order(&[folder.path().join("archive.log"), path]).unwrap();
+    let mut files = [folder.path().join("archive.log"), path];
+    let verified = verify_in_order(&files).unwrap();
     assert_eq!(verified.iter().map(|file| file.records).collect::<Vec<_>>(), [2, 2]);
+    files.reverse();
+    let error = verify_in_order(&files).unwrap_err().to_string();
+    assert!(error.contains("archive.log, line 1: its first record is of "), "{error}");
+    assert!(error.ends_with("the files are not in order; give the oldest first"), "{error}");
 }
 
 #[test]

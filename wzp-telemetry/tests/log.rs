@@ -101,6 +101,25 @@ fn a_line_is_what_the_guides_logstash_and_kibana_look_for() {
     );
 }
 
+/// As in the audit log, so that a program need not parse twice.
+#[test]
+fn details_are_an_object() {
+    let setting = Setting::new(|_| {});
+    let details = json!({"changes": ["a: 1 -> 2"], "by": "\u{202e}"});
+    setting.log(|| {
+        info!(%details, "done as told");
+        info!(details = "{}", other = %details, "text is text");
+        info!(details = ?"no object", "nor is this one");
+    });
+    let found = lines(&setting.path("a.log"));
+    assert_eq!(found[0]["details"], details);
+    assert_eq!(
+        (&found[1]["details"], &found[1]["other"]),
+        (&json!("{}"), &json!(details.to_string()))
+    );
+    assert_eq!(found[2]["details"], json!("\"no object\""));
+}
+
 #[test]
 fn what_strangers_choose_is_shown_and_not_obeyed() {
     const NAME: &str = "eve\n\u{1b}[2J\u{85}\u{202e}\u{2028}";

@@ -15,11 +15,11 @@ use crate::process::Process;
 /// How to start a client.
 #[derive(Clone, Debug)]
 pub struct Launch<'a> {
-    /// The program.
+    /// The client's program.
     pub program: PathBuf,
     /// Where it runs; the machine itself if `None`.
     pub namespace: Option<&'a Namespace>,
-    /// The relay.
+    /// Where the relay listens.
     pub relay: SocketAddr,
     /// The relay's fingerprint.
     pub pin: String,
@@ -82,7 +82,7 @@ pub struct Interruption {
     pub at_seconds: f64,
     /// Until the next Welcome.
     pub seconds: f64,
-    /// Why.
+    /// Why that session ended.
     pub reason: String,
 }
 

@@ -19,7 +19,7 @@ pub struct Response {
     pub status: u16,
     /// The header fields, names in lower case.
     pub fields: Vec<(String, String)>,
-    /// The content.
+    /// The body of the answer.
     pub body: String,
 }
 

@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How to start a relay.
 #[derive(Clone, Debug)]
 pub struct Launch<'a> {
-    /// The program.
+    /// The relay's program.
     pub program: PathBuf,
     /// Where it runs; the machine itself if `None`.
     pub namespace: Option<&'a Namespace>,
@@ -158,7 +158,7 @@ impl<'a> Relay<'a> {
         self.process.terminate()
     }
 
-    /// Has it read its configuration anew: SIGHUP.
+    /// Has it reload its configuration: SIGHUP.
     ///
     /// # Errors
     /// It is gone already.

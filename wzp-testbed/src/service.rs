@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// One request.
+/// A request that the service was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The path.
+    /// The path of the request.
     pub path: String,
-    /// The content.
+    /// The body of the request.
     pub body: String,
 }
 
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl Service {
-    /// Starts one.
+    /// Starts a service that listens on a free port.
     ///
     /// # Panics
     /// There is no free port.

@@ -88,7 +88,7 @@ fn loss_each_way_is_what_the_clients_miss() {
 
     // The metrics say the same as `ctl`, but for what came in between.
     for session in &sessions {
-        let id = session["session"].as_str().unwrap();
+        let id = session["session_id"].as_str().unwrap();
         let ratio = |direction| {
             let labels = [("session_id", id), ("direction", direction)];
             scrape.sum("wzp_relay_session_frame_loss_ratio", &labels)

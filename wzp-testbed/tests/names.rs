@@ -9,7 +9,7 @@ use wzp_proto::control::{Hello, Role};
 use wzp_testbed::client::Client;
 use wzp_testbed::loopback::Loopback;
 use wzp_transport::address::RelayAddress;
-use wzp_transport::join::{Ended, JoinError, join};
+use wzp_transport::join::{Ended, JoinError, client_config, join};
 use wzp_transport::trust::Trust;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -59,7 +59,8 @@ async fn the_relay_refuses_129_bytes_with_a_sentence() {
     let trust = Trust::Pinned(loopback.relay().fingerprint().parse().unwrap());
     for (room, words) in [("r".repeat(129), "129 bytes"), (String::new(), "empty")] {
         let hello = Hello { role: Role::Participant.into(), room, ..Hello::default() };
-        match join(std::slice::from_ref(&address), trust.clone(), hello).await {
+        let config = client_config(trust.clone()).unwrap();
+        match join(std::slice::from_ref(&address), &config, hello).await {
             Err(JoinError::Ended(Ended::Closed { code: CloseCode::Malformed, reason })) => {
                 assert!(reason.contains(words), "{reason}");
             }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 use wzp_kernel::addresses::addresses;
+use wzp_transport::fingerprint::Fingerprint;
 use wzp_transport::identity::Identity;
 
 use crate::output::Output;
@@ -17,20 +18,34 @@ pub(super) fn announce(
     listening: SocketAddr,
     pages: &[(&str, String)],
     identity: &Identity,
+    needs_token: bool,
 ) -> Result<()> {
-    let fingerprint = identity.fingerprint();
+    let text = announcement(listening, pages, &identity.fingerprint(), needs_token);
+    let mut out = Output::new();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("nobody can be told where the relay listens, and with which fingerprint")
+}
+
+fn announcement(
+    listening: SocketAddr,
+    pages: &[(&str, String)],
+    fingerprint: &Fingerprint,
+    needs_token: bool,
+) -> String {
     let mut text = format!("listening on {listening}\nfingerprint {fingerprint}\n");
     for (name, url) in pages {
         text += &format!("{name} on {url}\n");
     }
+    let (with, token) = match needs_token {
+        true => (", with a token of yours in the file `token`", "--token-file token "),
+        false => (" with", ""),
+    };
     text += &format!(
-        "join from this machine with:\n\
-         wzp-client --pin {fingerprint} --room lobby --send-tone 10 {}\n",
+        "join from this machine{with}:\n\
+         wzp-client --pin {fingerprint} {token}--room lobby --send-tone 10 {}\n",
         near(listening)
     );
-    let mut out = Output::new();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.context("nobody can be told where the relay listens, and with which fingerprint")
+    text
 }
 
 /// Where a client of this host reaches what listens there.
@@ -55,6 +70,20 @@ mod tests {
     use wzp_testbed::skip;
 
     use super::*;
+
+    #[test]
+    fn who_needs_a_token_is_told_where_to_give_it() {
+        let pin = "ab".repeat(32);
+        let told = |needs_token| {
+            let listening = "192.0.2.1:4433".parse().unwrap();
+            announcement(listening, &[], &pin.parse().unwrap(), needs_token)
+        };
+        let without = "join from this machine with:\nwzp-client --pin PIN --room lobby";
+        assert!(told(false).contains(&without.replace("PIN", &pin)), "{}", told(false));
+        let with = "join from this machine, with a token of yours in the file `token`:\n\
+                    wzp-client --pin PIN --token-file token --room lobby";
+        assert!(told(true).contains(&with.replace("PIN", &pin)), "{}", told(true));
+    }
 
     #[test]
     fn clients_are_sent_where_this_host_is() {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::control::Control;
 use crate::audit::Operator;
 use crate::config::redact;
-use crate::events::{Lines, MOST_FOLLOWERS};
+use crate::events::Lines;
 use wzp_sfu::ids::SessionId;
 
 /// Longest reason for a kick, in bytes: it has to fit a packet.
@@ -87,7 +87,10 @@ pub const EVENTS: &str = "/events";
 /// Too many do.
 pub fn follow(control: &Control) -> Result<Lines, Refusal> {
     control.followers.follow().ok_or_else(|| {
-        let sentence = format!("{MOST_FOLLOWERS} follow already; end one of them first");
+        let sentence = format!(
+            "{} follow already; end one of them first, or raise admin.followers",
+            control.followers.most()
+        );
         refuse(StatusCode::CONFLICT, sentence)
     })
 }
@@ -215,7 +218,7 @@ fn kick(control: &Control, by: &Operator, id: &str, body: &Bytes) -> Result<Valu
         true => Ok(()),
         false => Err(format!("there is no session {session}")),
     };
-    let details = json!({ "session": session.to_string(), "reason": reason });
+    let details = json!({ "session_id": session.to_string(), "reason": reason });
     done(control, by, "kick", details, result, StatusCode::NOT_FOUND)
 }
 

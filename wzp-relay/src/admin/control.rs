@@ -41,21 +41,21 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Control {
     /// Where it listens.
     pub listening: SocketAddr,
-    /// The command line, for reading the configuration anew.
+    /// The command line, which a reload applies again.
     pub flags: Flags,
-    /// Who reads the configuration anew.
+    /// What reloads the configuration.
     pub reloading: Reloading,
     /// The configuration in force: what waits for a restart is not in it.
     pub config: Mutex<Arc<Config>>,
-    /// The numbers.
+    /// What metrics and lists are read from.
     pub sources: Sources,
-    /// The shards.
+    /// Where mail for each shard goes.
     pub shards: Vec<Postbox>,
     /// The certificate in use.
     pub identity: CurrentIdentity,
     /// What decides about tokens.
     pub authenticator: Arc<Authenticator>,
-    /// The log.
+    /// The log, whose level and file can be changed.
     pub log: Log,
     /// How the relay is.
     pub health: Arc<dyn Health>,
@@ -286,7 +286,7 @@ impl Control {
         }
     }
 
-    /// Reads configuration, certificate and keys anew and takes on what can be
+    /// Reloads configuration, certificate and keys, and takes on what can be
     /// taken on at once. `by` as in [`Action`].
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use wzp_sfu::count::sessions::{Participant, SessionReading};
 #[serde(default)]
 pub struct SessionRow {
     /// 16 hexadecimal digits, as in the log.
+    #[serde(rename = "session_id")]
     pub session: String,
     /// Its room; empty before it has joined.
     pub room: String,

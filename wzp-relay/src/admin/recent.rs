@@ -23,7 +23,7 @@ pub(super) struct Totals {
     udp_bytes_sent: u64,
     media_packets_forwarded: u64,
     media_packets_dropped: u64,
-    /// Processor time.
+    /// Processor time that the process has used.
     cpu: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What can be read anew while the relay runs: configuration, certificate, keys.
+//! What can be reloaded while the relay runs: configuration, certificate, keys.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -130,7 +130,7 @@ impl CurrentIdentity {
         &self.expires
     }
 
-    /// Reads the identity anew. Nothing changes before [`Self::take`].
+    /// Reads the identity again. Nothing changes before [`Self::take`].
     ///
     /// # Errors
     /// The files are not usable.

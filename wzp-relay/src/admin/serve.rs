@@ -35,7 +35,7 @@ use crate::audit;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::queue::queue;
 use crate::build_info;
-use crate::config::{Config, EbpfMode, EbpfSection, Flags};
+use crate::config::{AuthMode, Config, EbpfMode, EbpfSection, Flags};
 use crate::events::Followers;
 use crate::metrics::reloads::Reloads;
 use crate::metrics::{self, Sources};
@@ -66,7 +66,7 @@ pub(crate) const HEALTH: Purpose = Purpose { serves: "health", chosen_with: "hea
 
 /// What a relay is started with.
 pub struct Start {
-    /// For reading the configuration anew.
+    /// What a reload of the configuration takes.
     pub flags: Flags,
     /// The configuration.
     pub config: Config,
@@ -127,7 +127,7 @@ pub async fn serve(start: Start) -> Result<()> {
     let authenticator = Arc::new(authenticator.context("[auth]")?);
     let (auth, requests) = queue(authenticator.stats().decisions.clone());
     let shared = shared(&config, &identity, &authenticator, count, started);
-    let followers = Arc::new(Followers::default());
+    let followers = Arc::new(Followers::new(config.admin.followers, config.admin.follower_events));
     let mut shards = run::start(&shared, sockets, lanes, &flows, &auth, &audit, &followers)
         .context("cannot start the shards")?;
     tokio::spawn(authenticator.clone().serve(requests, shards.postboxes.clone()));
@@ -161,7 +161,8 @@ pub async fn serve(start: Start) -> Result<()> {
     while sources.is_starting() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    announce(listening, &pages, &identity.identity())?;
+    let needs_token = config.auth.mode != AuthMode::None;
+    announce(listening, &pages, &identity.identity(), needs_token)?;
     info!(target: target::RELAY, %listening, shards = count, fingerprint = %identity.fingerprint(), "ready");
     tell_audit(&audit, "started");
     let control = Arc::new(Control {

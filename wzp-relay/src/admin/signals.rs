@@ -13,7 +13,7 @@ use wzp_telemetry::log::target;
 pub(super) enum Wish {
     /// The end; the signal's name.
     End(&'static str),
-    /// Files read anew.
+    /// Files that a signal has the relay read again.
     Reload,
 }
 

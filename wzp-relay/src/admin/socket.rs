@@ -314,11 +314,11 @@ async fn outcome(
 pub enum AskError {
     /// Nobody listens, or this user may not ask.
     #[error(
-        "no relay answers at {}: {reason}; give the relay's own --state-dir, or run this as its user or root",
-        path.display()
+        "no relay answers at {}: {}",
+        path.display(), remedy(reason)
     )]
     Absent {
-        /// The socket.
+        /// The socket that was tried.
         path: PathBuf,
         /// What the system said.
         reason: io::Error,
@@ -336,6 +336,28 @@ pub enum AskError {
     /// The relay ended in the middle, or is of another version.
     #[error("the relay gave no answer that makes sense: {0}")]
     Broken(String),
+}
+
+/// What the system said, and what is to be done.
+fn remedy(reason: &io::Error) -> String {
+    let what = match reason.kind() {
+        io::ErrorKind::NotFound => {
+            "no such socket; without --state-dir each user has another one: for a relay that a \
+             package installed, or root started, run this by sudo, for another give its --state-dir"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not ask; run this as the relay's user or root (sudo)"
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "the relay has ended; start it, or give another's --state-dir"
+        }
+        _ => {
+            return format!(
+                "{reason}; give the relay's own --state-dir, or run this as its user or root"
+            );
+        }
+    };
+    what.to_owned()
 }
 
 /// Asks the relay behind `socket`; `order` goes with the question.
@@ -418,4 +440,25 @@ async fn read_whole(response: Response<Incoming>) -> Result<Bytes, AskError> {
 
 fn broken(error: impl std::fmt::Display) -> AskError {
     AskError::Broken(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_nobody_is_told_where_it_was_tried_and_what_to_do() {
+        let cases = [
+            (io::ErrorKind::NotFound, "run this by sudo, for another give its --state-dir"),
+            (io::ErrorKind::PermissionDenied, "this user may not ask"),
+            (io::ErrorKind::ConnectionRefused, "the relay has ended"),
+            (io::ErrorKind::Other, "give the relay's own --state-dir"),
+        ];
+        for (kind, words) in cases {
+            let path = PathBuf::from("/some/where/admin.sock");
+            let text = AskError::Absent { path, reason: kind.into() }.to_string();
+            assert!(text.starts_with("no relay answers at /some/where/admin.sock: "), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ pub enum Probe {
     Local(usize),
     /// A server has so many keys.
     Keys {
-        /// Where.
+        /// Where the key set was to come from.
         url: Url,
         /// How many can be used.
         keys: usize,

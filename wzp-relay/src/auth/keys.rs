@@ -29,7 +29,7 @@ pub enum KeyError {
     /// The file is not there or not readable.
     #[error("cannot read {}: {reason}", path.display())]
     Read {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What the system said.
         reason: std::io::Error,
@@ -40,9 +40,9 @@ pub enum KeyError {
         path.display()
     )]
     ShortSecret {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
-        /// Its length.
+        /// Bytes of the secret in it.
         length: usize,
     },
     /// A key that everybody may have, which would let everybody make tokens.
@@ -65,15 +65,15 @@ pub enum KeyError {
     /// No signature could ever be good with it.
     #[error("the key in {} is of no use: {unfit}", path.display())]
     Unfit {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
-        /// Why.
+        /// Why the key cannot be used.
         unfit: Unfit,
     },
     /// The key's algorithm is not in `auth.jwt.algorithms`.
     #[error("the key in {} is for {}, which auth.jwt.algorithms does not have", path.display(), algorithm.name())]
     NotAllowed {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What it would be for.
         algorithm: JwtAlgorithm,
@@ -86,7 +86,7 @@ pub enum KeyError {
     NotKeySet(String),
 }
 
-/// One key.
+/// A key that tokens are verified with.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     /// What people and the audit log know it by.

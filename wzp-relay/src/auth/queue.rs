@@ -11,7 +11,7 @@ use super::source::Source;
 use wzp_sfu::access::{AuthRequest, Refusal};
 use wzp_sfu::count::decisions::Decisions;
 use wzp_sfu::count::reason::AuthFailReason;
-use wzp_sfu::mail::Mail;
+use wzp_sfu::mail::ControlMail;
 use wzp_telemetry::lock::{Mutex, MutexGuard};
 
 /// Requests that may be undecided at a time: about as many as there may be handshakes

@@ -10,7 +10,7 @@ use crate::config::{Config, RelaySection};
 /// That relay, as far as it tells.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// Its process.
+    /// The process id of the relay that runs.
     pub(crate) pid: Option<u32>,
     /// Whether it says anything at all.
     pub(crate) answers: bool,

@@ -52,8 +52,9 @@ impl ConfigCommand {
             Self::Check { strict, settings_only } => {
                 let loaded = Loaded::new(flags)?;
                 judge(&loaded, strict, settings_only)?;
-                let all = keys(&sections).count();
-                writeln!(out, "OK: {} of {all} keys are set", loaded.keys_set())?;
+                let (set, all) = (loaded.keys_set(), keys(&sections).count());
+                let are = if set == 1 { "is" } else { "are" };
+                writeln!(out, "OK: {set} of {all} keys {are} set")?;
             }
             Self::Show { origin } => {
                 let text = document::effective(&Loaded::new(flags)?, &sections, origin)?;

@@ -19,7 +19,7 @@ use Applies::{Live, Restart};
 
 /// A key, or all of a section that are not named themselves. The tests see to it
 /// that none is forgotten.
-const APPLIES: [(&str, Applies); 19] = [
+const APPLIES: [(&str, Applies); 20] = [
     ("relay", Restart),
     ("relay.cert", Live),
     ("relay.key", Live),
@@ -35,6 +35,7 @@ const APPLIES: [(&str, Applies); 19] = [
     ("audit.events", Live),
     ("audit.auth_failures_per_minute", Live),
     ("auth", Live),
+    ("admin", Restart),
     ("ebpf", Restart),
     // Each shard's clock is set by it.
     ("forward", Restart),

@@ -96,7 +96,7 @@ const MOST_TOLD: usize = 20;
 /// Settings, and who set them.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The settings.
+    /// The configuration in force: all layers together.
     pub config: Config,
     /// What was left alone on the way, and why.
     pub warnings: Vec<String>,
@@ -105,7 +105,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads all layers. May be called again later: the file is read anew.
+    /// Reads all layers. May be called again: it reads the file each time.
     ///
     /// # Errors
     /// Any [`ConfigError`].

@@ -42,7 +42,7 @@ pub use key::redact;
 pub use load::{Loaded, StateDir};
 pub(crate) use problem::Complaint;
 pub use problem::{ConfigError, Origin, Problem};
-pub use sections::{EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
+pub use sections::{AdminSection, EbpfMode, EbpfSection, ForwardSection, MAX_SHARDS, RelaySection};
 pub use url::{Url, UrlError};
 
 /// Everything that can be set.
@@ -63,6 +63,8 @@ pub struct Config {
     pub tracing: Tracing,
     /// The audit log.
     pub audit: Audit,
+    /// What operators ask a relay that runs.
+    pub admin: AdminSection,
     /// Counting in the kernel.
     pub ebpf: EbpfSection,
     /// How frames are passed on.

@@ -16,7 +16,7 @@ pub enum Origin {
     Waiting,
     /// The configuration file.
     File {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// From 1.
         line: usize,
@@ -87,7 +87,7 @@ pub enum ConfigError {
     /// The file is not there or not readable.
     #[error("cannot read the configuration file {}: {reason}", path.display())]
     Read {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What the system said.
         reason: std::io::Error,
@@ -95,7 +95,7 @@ pub enum ConfigError {
     /// Not TOML. The line itself is not shown, which may have a secret in it.
     #[error("in {}, line {line}, column {column}: {reason}", path.display())]
     Syntax {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// From 1.
         line: usize,

@@ -17,6 +17,9 @@ pub const MAX_SHARDS: usize = wzp_common::steering::MAX_SHARDS as usize;
 /// same talker.
 const MAX_BUNDLE_WINDOW: Duration = Duration::from_millis(20);
 
+/// What is left of the admin socket's places is for commands.
+const MAX_FOLLOWERS: usize = 24;
+
 /// Each takes a file descriptor.
 const CONNECTIONS: Range = Range::Number(1, 10_000);
 
@@ -27,7 +30,7 @@ const RECEIVE_BUFFER: Range = Range::Number(4096, 256 * 1024 * 1024);
 const SEND_TIMEOUT: Range = Range::Time(Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
 /// The bounds of what these sections and the shared ones set.
-pub(super) const RANGES: [(&str, Range); 16] = [
+pub(super) const RANGES: [(&str, Range); 18] = [
     ("relay.shards", Range::Number(0, MAX_SHARDS as u64)),
     ("relay.receive_buffer_bytes", RECEIVE_BUFFER),
     ("relay.drain_timeout", Range::Time(Duration::ZERO, Duration::from_secs(24 * 3600))),
@@ -43,6 +46,8 @@ pub(super) const RANGES: [(&str, Range); 16] = [
     ("tracing.sample_rate", Range::Share),
     ("audit.auth_failures_per_minute", Range::Number(1, 1_000_000)),
     ("ebpf.slots", Range::Number(1, wzp_common::flow::MAX_CAPACITY as u64)),
+    ("admin.followers", Range::Number(0, MAX_FOLLOWERS as u64)),
+    ("admin.follower_events", Range::Number(16, 1_000_000)),
     ("forward.bundle_window", Range::Time(Duration::ZERO, MAX_BUNDLE_WINDOW)),
 ];
 
@@ -77,6 +82,20 @@ pub struct RelaySection {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub drain_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSection {
+    /// Who may follow what happens at a time, by `wzp-relay ctl events`; further ones are
+    /// refused (`wzp_relay_events_refused_total`). Each takes one of the admin
+    /// socket's 32 places.
+    pub followers: usize,
+    /// Events that wait for one who follows and does not read, some 200 bytes each; what
+    /// does not fit is left out, and it is told how many
+    /// (`wzp_relay_events_lost_total`).
+    pub follower_events: usize,
 }
 
 /// `[ebpf]`
@@ -128,6 +147,13 @@ impl RelaySection {
     /// Where `wzp-relay ctl` find the relay.
     pub fn admin_socket(&self) -> PathBuf {
         self.state_dir.join(crate::paths::ADMIN_SOCKET)
+    }
+}
+
+impl Default for AdminSection {
+    fn default() -> Self {
+        // People and their tools; and a second of a thousand joins.
+        Self { followers: 8, follower_events: 1024 }
     }
 }
 

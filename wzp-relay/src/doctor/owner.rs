@@ -25,7 +25,7 @@ pub(super) enum Protocol {
     Tcp,
 }
 
-/// A process.
+/// A process that owns a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) pid: u32,

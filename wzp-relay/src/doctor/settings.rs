@@ -14,6 +14,7 @@ use crate::check::{Findings, Running, examine};
 use crate::config::{AuthMode, Complaint, Config, Loaded};
 use crate::net::socket::Buffers;
 use crate::shell;
+use crate::words::counted;
 
 /// What is looked at, and the keys that are about it.
 const CHECKS: [(&str, &[&str]); 10] = [
@@ -48,7 +49,7 @@ pub(super) fn look(loaded: &Loaded, teller: &Teller) -> Option<Running> {
             Err(error) => lines.push(Line::error(REST, error.to_string())),
         }
         if lines.iter().all(|line| line.check != REST) {
-            let text = format!("good; {} keys are set", loaded.keys_set());
+            let text = format!("good; set by you: {}", counted(loaded.keys_set(), "key"));
             lines.push(Line::ok(REST, text));
         }
         lines

@@ -66,7 +66,7 @@ pub struct Sources {
     pub audit: Audit,
     /// What became of spans.
     pub traces: Reader<TraceCounts>,
-    /// How often the configuration was read anew.
+    /// How often the configuration was reloaded.
     pub reloads: Arc<Reloads>,
     /// Who follows what happens.
     pub followers: Arc<Followers>,

@@ -1,4 +1,4 @@
-//! How often the configuration was read anew, and what is still to come of it.
+//! How often the configuration was reloaded, and which changes wait for a restart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

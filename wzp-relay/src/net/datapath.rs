@@ -30,7 +30,7 @@ pub(super) trait Datapath {
 /// What one call found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Nothing.
+    /// There was nothing to receive.
     Nothing,
     /// All that there was.
     All,

@@ -151,9 +151,9 @@ fn set_buffers(socket: &Socket, receive: usize) -> io::Result<()> {
 /// What a socket may hold, in bytes, and what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// Received.
+    /// What a receive buffer holds, and what was asked for.
     pub receive: (usize, usize),
-    /// To be sent.
+    /// The same of a send buffer.
     pub send: (usize, usize),
 }
 

@@ -30,7 +30,7 @@ pub(super) fn keep_for_interfaces() -> io::Result<()> {
     keep(INTERFACES)
 }
 
-/// Keeps nothing.
+/// Gives up every capability.
 ///
 /// # Errors
 /// The system says no.

@@ -226,14 +226,14 @@ impl Event {
         match self {
             Self::Connected { session, peer } => finished("handshake", start, now, None, || {
                 [
-                    KeyValue::new("session", session.to_string()),
+                    KeyValue::new("session_id", session.to_string()),
                     KeyValue::new("client.address", peer.ip().to_string()),
                 ]
             }),
             Self::Joined { session, room, .. } => {
                 finished("join", start, now, Some(parent?), || {
                     [
-                        KeyValue::new("session", session.to_string()),
+                        KeyValue::new("session_id", session.to_string()),
                         KeyValue::new("room", text::name(room).to_string()),
                     ]
                 })
@@ -241,7 +241,7 @@ impl Event {
             Self::Ended { session, reason, stage: Stage::Joined { .. }, .. } => {
                 finished("leave", start, now, Some(parent?), || {
                     [
-                        KeyValue::new("session", session.to_string()),
+                        KeyValue::new("session_id", session.to_string()),
                         KeyValue::new("reason", reason.name()),
                     ]
                 })

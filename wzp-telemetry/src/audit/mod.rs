@@ -65,7 +65,7 @@ pub enum AuditError {
          audit.file", path.display()
     )]
     Open {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// The system's reason.
         error: io::Error,
@@ -87,7 +87,7 @@ pub enum AuditError {
         path.display()
     )]
     Taken {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
     },
     /// The file does not end with a record that can be continued.
@@ -96,7 +96,7 @@ pub enum AuditError {
          move the file away to begin a new one", path.display()
     )]
     Broken {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What is wrong with its last line.
         why: String,
@@ -104,7 +104,7 @@ pub enum AuditError {
     /// The disk did not take it. It is tried again every second.
     #[error("the audit log {} cannot be written: {reason}; tried again every second", path.display())]
     Write {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// The system's reason.
         reason: String,

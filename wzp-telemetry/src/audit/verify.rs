@@ -37,7 +37,7 @@ pub enum VerifyError {
     /// It cannot be read.
     #[error("cannot read the audit log {}: {error}", path.display())]
     Read {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// The system's reason.
         error: io::Error,
@@ -45,7 +45,7 @@ pub enum VerifyError {
     /// It is not as it was written.
     #[error("{}, line {line}: {why}", path.display())]
     Tampered {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// The first bad line, from 1.
         line: u64,
@@ -99,10 +99,21 @@ fn read(path: &Path, before: &mut Option<Place>) -> Result<Verified, VerifyError
     Ok(found)
 }
 
+/// Whether a file that begins so was written before another that ends so. The clock may have
+/// been set back; the chain cannot.
+fn is_older(first: &Place, last: &Place) -> bool {
+    first.previous != last.hash && first.timestamp < last.timestamp
+}
+
 fn check(line: &[u8], before: Option<&Place>, is_first: bool) -> Result<Place, String> {
     let line = line.strip_suffix(b"\n").ok_or("it has no end: cut off, or being written")?;
     let place = record::check(line)?;
     match before {
+        Some(before) if is_first && is_older(&place, before) => Err(format!(
+            "its first record is of {}, before the last of the file before it, of {}: the files \
+             are not in order; give the oldest first",
+            place.timestamp, before.timestamp
+        )),
         Some(_) if is_first && place.previous == record::origin().hash => {
             Err("it begins a new chain, as a relay does that finds no file when it starts; \
                  verify the files from here on by themselves"

@@ -28,7 +28,7 @@ pub enum ListenError {
     InUse {
         /// The address wanted.
         address: SocketAddr,
-        /// What for.
+        /// What the listener is for.
         purpose: Purpose,
     },
     /// Anything else.
@@ -39,7 +39,7 @@ pub enum ListenError {
     Other {
         /// The address wanted.
         address: SocketAddr,
-        /// What for.
+        /// What the listener is for.
         purpose: Purpose,
         /// What the system said.
         reason: io::Error,

@@ -6,12 +6,12 @@ use wzp_untrusted::text;
 
 use crate::health::Report;
 
-/// Who answers.
+/// The program that answers.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Such as `wzp-relay`.
     pub name: &'static str,
-    /// Its version.
+    /// The program's version.
     pub version: &'static str,
 }
 

@@ -33,7 +33,7 @@ impl Owner for i32 {
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// In all.
+    /// Places in all.
     pub all: usize,
     /// Of one owner.
     pub each: usize,

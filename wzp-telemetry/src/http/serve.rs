@@ -310,7 +310,7 @@ impl Listening {
     }
 }
 
-/// Who asks.
+/// The peer of a connection.
 #[derive(Clone, Copy)]
 struct Client<'a> {
     address: IpAddr,

@@ -91,17 +91,25 @@ impl Section {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|_| "cipher_suites has none for max_version: TLS12".to_owned())?;
-        let keys = provider.key_provider;
+        let (keys, suites_offered) = (provider.key_provider, provider.cipher_suites.clone());
         let builder = match self.clients(provider)? {
             None => builder.with_no_client_auth(),
             Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
         let key = read("key_file", &self.key_file, wzp_pem::private_key)?;
-        if keys.load_private_key(key.clone_key()).is_err() {
-            return Err(format!(
+        let signing = keys.load_private_key(key.clone_key()).map_err(|_| {
+            format!(
                 "key_file {} holds a private key that is damaged, or of another kind than RSA, \
                  P-256, P-384, P-521 and Ed25519",
                 self.key_file.display()
+            )
+        })?;
+        if !choices::fit(&suites_offered, &versions, signing.algorithm()) {
+            return Err(format!(
+                "cipher_suites has none for the key in key_file {}, which is {:?}, and max_version: \
+                 TLS12 leaves no others, so nobody could connect",
+                self.key_file.display(),
+                signing.algorithm()
             ));
         }
         let certificates = read("cert_file", &self.cert_file, wzp_pem::chain)?;

@@ -67,7 +67,7 @@ pub enum WebConfigError {
     /// It is not there, or must not be read.
     #[error("cannot read {}: {reason}", path.display())]
     Read {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What the system said.
         reason: io::Error,
@@ -75,7 +75,7 @@ pub enum WebConfigError {
     /// It is not YAML, or has a key that is not known here.
     #[error("in {}{}: {problem}", path.display(), at(*place))]
     Parse {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// Line and column, if there is one.
         place: Option<(u64, u64)>,
@@ -88,9 +88,9 @@ pub enum WebConfigError {
         path.display()
     )]
     Password {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
-        /// Whose.
+        /// The user whose hash it is.
         user: String,
         /// What is wrong, as a predicate.
         problem: String,
@@ -98,7 +98,7 @@ pub enum WebConfigError {
     /// Certificates or key cannot be used.
     #[error("in {}: tls_server_config: {problem}", path.display())]
     Tls {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// Which, and why.
         problem: String,
@@ -106,7 +106,7 @@ pub enum WebConfigError {
     /// Another key asks for what cannot be had.
     #[error("in {}: {problem}", path.display())]
     Setting {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// Which, and why.
         problem: String,
@@ -117,7 +117,7 @@ pub enum WebConfigError {
         path.display()
     )]
     Weaker {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What is missing.
         what: &'static str,

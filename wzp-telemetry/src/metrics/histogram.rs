@@ -15,7 +15,7 @@ pub struct Histogram {
     /// One for each bound and one for what is above the last.
     counts: Box<[AtomicU64]>,
     /// In billionths of the unit, the bits of an `f64`: exact up to 2^53 (104 days), then
-    /// to 53 bits, and without an end. As an integer it would begin anew after 584
+    /// to 53 bits, and without an end. As an integer it would wrap after 584
     /// years, which are three weeks of 10,000 sessions.
     sum_nanos: AtomicU64,
     /// One for each count. Made with the first trace, so that a program that
@@ -30,7 +30,7 @@ pub struct Exemplar {
     pub value: f64,
     /// W3C trace id.
     pub trace_id: [u8; 16],
-    /// When.
+    /// When it was observed.
     pub at: SystemTime,
 }
 

@@ -51,7 +51,7 @@ fn settings_are_not_good_where_something_is_wrong_with_them() {
     nobody.arg("SSL_CERT_FILE=/nonexistent");
     let told = place.look_from(nobody, settings);
     told.assert("configuration", "error", &["authority"]);
-    place.look("auth.mode = 'none'").assert("configuration", "ok", &["keys are set"]);
+    place.look("auth.mode = 'none'").assert("configuration", "ok", &["set by you: "]);
 }
 
 fn full() -> Stdio {

@@ -55,7 +55,7 @@ fn flows_are_listed_and_an_address_is_blocked_and_taken_back() {
     assert!(of(busiest, &loud_ip) || of(other, &loud_ip), "{flows}");
     assert!(busiest["room"] == "operators" && other["room"] == "operators", "{flows}");
     for flow in [busiest, other] {
-        let labels = [("session_id", flow["session"].as_str().unwrap()), ("direction", "tx")];
+        let labels = [("session_id", flow["session_id"].as_str().unwrap()), ("direction", "tx")];
         let packets =
             value(&relay.scrape().unwrap(), "wzp_relay_session_wire_packets_total", &labels);
         assert!(packets >= flow["tx_packets"].as_u64().unwrap() && packets > 0, "{flow}");

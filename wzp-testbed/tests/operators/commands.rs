@@ -118,14 +118,14 @@ fn sessions_and_rooms_are_listed_and_a_session_is_kicked_with_a_reason() {
     place.wait_for_sessions(2);
     let rooms = place.list("rooms");
     assert_eq!((&rooms[0]["room"], &rooms[0]["members"]), (&"room".into(), &2.into()), "{rooms}");
-    let session = place.list("sessions")[0]["session"].as_str().unwrap().to_owned();
+    let session = place.list("sessions")[0]["session_id"].as_str().unwrap().to_owned();
     assert!(done(&place.state, &["sessions"]).contains(&session));
     assert!(done(&place.state, &["rooms"]).starts_with("1 room\nROOM  MEMBERS"));
 
     done(&place.state, &["kick", &session, "--reason", "too loud"]);
     place.wait_for_sessions(1);
     // Which of the two was first is not known.
-    let left = place.list("sessions")[0]["session"].as_str().unwrap().to_owned();
+    let left = place.list("sessions")[0]["session_id"].as_str().unwrap().to_owned();
     assert_ne!(left, session);
     let kicked = "wzp_relay_connections_closed_total";
     let kicked = place.relay.relay().scrape().unwrap().sum(kicked, &[("reason", "kicked")]);

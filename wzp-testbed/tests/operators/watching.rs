@@ -64,7 +64,7 @@ fn events_tell_of_joins_leaves_and_changes_until_the_relay_ends() {
 
     anna.leave(LIMIT).unwrap();
     let left = next_of(&mut follower, "left");
-    assert_eq!((&left["session"], &left["room"]), (&joined["session"], &"room".into()));
+    assert_eq!((&left["session_id"], &left["room"]), (&joined["session_id"], &"room".into()));
     assert_eq!(left["reason"], "left");
     relay.stop();
     // It is over when the relay is, and that is no failure.

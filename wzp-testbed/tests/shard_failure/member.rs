@@ -15,7 +15,7 @@ use wzp_proto::control::{Hello, Pong, Role, client_message, relay_message};
 use wzp_proto::media::{AudioLevel, HEADER_LEN, MediaHeader, Profile};
 use wzp_testbed::loopback::Loopback;
 use wzp_transport::address::RelayAddress;
-use wzp_transport::join::{Ended, JoinError, Joined, join, leave};
+use wzp_transport::join::{Ended, JoinError, Joined, client_config, join, leave};
 use wzp_transport::trust::Trust;
 
 const FRAME: Duration = Duration::from_millis(20);
@@ -69,7 +69,7 @@ impl Place {
         let trust = Trust::Pinned(self.pin.parse().unwrap());
         let (room, name) = (room.to_owned(), number.to_string());
         let hello = Hello { role: Role::Participant.into(), room, name, ..Hello::default() };
-        join(std::slice::from_ref(&address), trust, hello).await.unwrap()
+        join(std::slice::from_ref(&address), &client_config(trust).unwrap(), hello).await.unwrap()
     }
 
     /// A member whose session sits on that shard. Chance decides, so it may take

@@ -53,7 +53,7 @@ const HEAD: usize = 2;
 /// What a list may take up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Space {
-    /// Rows.
+    /// Rows that there is room for.
     pub(super) most: usize,
     /// Columns of the screen; none where there is no end to them.
     pub(super) columns: Option<usize>,

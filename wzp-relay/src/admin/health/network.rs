@@ -19,7 +19,7 @@ pub(super) struct Traffic {
     pub(super) unread: u64,
     /// Taken by the kernel.
     pub(super) sent: u64,
-    /// Not taken.
+    /// Packets that the kernel did not take.
     pub(super) refused: u64,
     /// Taken and dropped at a full queue, as far as the kernel tells the network
     /// namespace of it.
@@ -134,7 +134,7 @@ impl Traffic {
     }
 }
 
-/// What was added since an earlier look. A queue that begins anew has all that it counts.
+/// What was added since an earlier look. All that a queue counts is new when it begins again.
 impl Sub<&Self> for Traffic {
     type Output = Self;
 

@@ -54,10 +54,10 @@ pub(super) const FAMILIES: &[Family] = &[
         "wzp_relay_events_lost_total",
         "Events that a follower of the admin socket did not read in time; it is told how many",
         |scrape| single(scrape.sources.followers.lost() as f64),
-    ).from("events").note("`ctl events` is such a follower, and 1,024 events may wait for each"),
+    ).from("events").note("`ctl events` is such a follower, and `admin.follower_events` may wait for each"),
     counter(
         "wzp_relay_events_refused_total",
-        "Followers of the admin socket that were refused because there were 8 already; they are told so",
+        "Followers of the admin socket that were refused because there were as many as admin.followers already",
         |scrape| single(scrape.sources.followers.refused() as f64),
     ).from("events"),
     counter(
@@ -85,7 +85,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .by(&["part"]),
     counter(
         "wzp_relay_config_reloads_total",
-        "Times the configuration was read anew, by result",
+        "Reloads of the configuration, by result",
         |scrape| {
             let (ok, fail) = scrape.sources.reloads.counts();
             vec![(vec!["ok".to_owned()], ok as f64), (vec!["fail".to_owned()], fail as f64)]
@@ -94,7 +94,7 @@ pub(super) const FAMILIES: &[Family] = &[
     .by(&["result"]),
     gauge(
         "wzp_relay_config_last_reload_success_timestamp_seconds",
-        "When the configuration was last read anew and taken on, in seconds since 1970; absent until it was",
+        "When the configuration was last reloaded with success, in seconds since 1970; absent until then",
         |scrape| {
             let at = scrape.sources.reloads.last_success();
             at.map_or_else(Vec::new, |at| single(at as f64))

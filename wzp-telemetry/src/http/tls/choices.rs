@@ -3,7 +3,9 @@
 use std::fmt::Display;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::{NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::{
+    NamedGroup, SignatureAlgorithm, SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 use serde::Deserialize;
 
 /// What is spoken here of `min_version` and `max_version`.
@@ -52,6 +54,19 @@ pub(super) fn provider(
         provider.kx_groups = chosen("curve_preferences", names, &provider.kx_groups, group_name)?;
     }
     Ok(provider)
+}
+
+/// Whether one of the suites can be had with a key of that kind. In TLS 1.3 suites say nothing
+/// of keys.
+pub(super) fn fit(
+    suites: &[SupportedCipherSuite],
+    versions: &[&'static SupportedProtocolVersion],
+    key: SignatureAlgorithm,
+) -> bool {
+    versions.contains(&&version::TLS13)
+        || suites
+            .iter()
+            .any(|suite| suite.tls13().is_none() && suite.usable_for_signature_algorithm(key))
 }
 
 fn chosen<T: Copy, N: Display>(

@@ -108,7 +108,7 @@ fn mistakes_are_named_with_what_to_do() {
     folder.write("other.pem", &other);
     folder.write("line.pem", &other.replace('\n', " "));
     folder.write("damaged.pem", &other.replace("MI", "AA"));
-    let cases: [(String, &[&str]); 29] = [
+    let cases: [(String, &[&str]); 30] = [
         ("tls_server_config: [".into(), &["web.yml", "line 1"]),
         ("tls_config:\n  cert_file: a\n".into(), &["line 1, column 1", "tls_server_config"]),
         (format!("{TLS}  max_versions: TLS13\n"), &["line 4, column 3", "max_version"]),
@@ -124,6 +124,13 @@ fn mistakes_are_named_with_what_to_do() {
         (
             format!("{TLS}  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),
             &["cipher_suites has none for max_version: TLS12"],
+        ),
+        (
+            format!(
+                "{TLS}  max_version: TLS12\n  cipher_suites: \
+                 [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n"
+            ),
+            &["cipher_suites has none for the key in key_file", "ECDSA", "max_version: TLS12"],
         ),
         (format!("{TLS}  curve_preferences: [CurveP224]\n"), &["curve_preferences", "CurveP256"]),
         (format!("{TLS}  client_allowed_sans: [a]\n"), &["client_allowed_sans", "asks nobody"]),

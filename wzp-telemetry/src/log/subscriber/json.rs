@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::Record;
 use tracing::{Event, Subscriber};
@@ -107,7 +108,11 @@ impl Fields<'_, '_> {
 
 impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        let text = format!("{value:?}");
+        match object(field.name(), &text) {
+            Some(object) => self.put(field, &object),
+            None => self.record_str(field, &text),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -135,6 +140,16 @@ impl Visit for Fields<'_, '_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, &value);
     }
+}
+
+/// What fields of this name hold in the audit log, too: an object.
+const DETAILS: &str = "details";
+
+fn object(name: &str, text: &str) -> Option<Map<String, Value>> {
+    if name != DETAILS {
+        return None;
+    }
+    serde_json::from_str(text).ok()
 }
 
 fn member(line: &mut Writer<'_>, name: &str, of: &(impl Serialize + ?Sized)) -> fmt::Result {

@@ -57,7 +57,7 @@ pub enum LogError {
          logging.file out to log to standard error", path.display()
     )]
     Open {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// The system's reason.
         error: io::Error,
@@ -79,7 +79,7 @@ pub enum LogError {
         path.display()
     )]
     Taken {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
     },
     /// A filter that cannot be read, given at run time or in RUST_LOG.
@@ -169,7 +169,7 @@ impl Log {
     }
 
     /// Takes on new settings, as after SIGHUP. What [`Self::set_filter`] chose stays
-    /// unless the level is another one. The file is opened anew as in
+    /// unless the level is another one. The file is opened again as in
     /// [`Self::reopen`]. RUST_LOG still wins over the level.
     ///
     /// # Errors
@@ -192,7 +192,7 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the file anew if it was moved or deleted, as logrotate wants after
+    /// Opens the file again if it was moved or deleted, as logrotate wants after
     /// it has renamed the file. Lines logged before go to the old one.
     ///
     /// # Errors

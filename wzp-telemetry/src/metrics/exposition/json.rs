@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::openmetrics::Number;
 
-/// All families.
+/// All families as one JSON object.
 pub(super) fn encode(families: &[MetricFamily]) -> Result<String, String> {
     let families = families.iter().map(|family| {
         let kind = family.get_field_type();

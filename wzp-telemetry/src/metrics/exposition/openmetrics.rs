@@ -14,7 +14,7 @@ use crate::metrics::Exemplar;
 /// Units that names end in, as the specification wants them.
 const UNITS: [&str; 4] = ["seconds", "bytes", "ratio", "percent"];
 
-/// All families.
+/// All families in the OpenMetrics text format.
 pub(super) fn encode(reading: &Reading) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
@@ -95,7 +95,7 @@ fn write_histogram(
     write_created(text, name, metric, reading.began)
 }
 
-/// When a count began, by which a reader tells one that began anew from one that went
+/// When a count began, by which a reader tells one that was reset from one that went
 /// on.
 fn write_created(text: &mut String, name: &str, metric: &Metric, began: SystemTime) -> fmt::Result {
     write!(text, "{name}_created")?;

@@ -7,7 +7,7 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 
 use super::family::{Family, Source, single};
 
-/// A runtime.
+/// The async runtime whose figures are shown.
 pub(super) struct Runtime(Handle);
 
 impl Runtime {

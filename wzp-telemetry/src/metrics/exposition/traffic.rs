@@ -8,7 +8,7 @@ use super::family::{Family, Series, Source, single};
 /// Counts of all HTTP listeners of a process.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// Open now.
+    /// Connections that are open now.
     connections: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     aborted: [AtomicU64; Abort::ALL.len()],

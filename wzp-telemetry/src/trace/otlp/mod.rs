@@ -75,7 +75,7 @@ pub enum TraceError {
     /// The file of authorities cannot be used.
     #[error("tracing.ca_file {}{reason}", path.display())]
     Authority {
-        /// The file.
+        /// The file that the error is about.
         path: PathBuf,
         /// What is wrong, with what stands before it.
         reason: String,
