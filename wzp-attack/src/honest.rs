@@ -40,7 +40,7 @@ pub struct Heard {
     pub latency_us: Latency,
 }
 
-/// Microseconds.
+/// How late frames were, in microseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct Latency {
     /// One in a hundred is later.

@@ -18,7 +18,7 @@ const METRICS_PORT: u16 = 9090;
 const STRANGERS_V4: &str = "10.78.0.0/16";
 const STRANGERS_V6: &str = "fd78::/32";
 
-/// The hosts.
+/// The relay, the two callers and the attacker, each on a host of its own.
 #[derive(Debug)]
 pub struct Scene {
     network: Network,
@@ -34,7 +34,7 @@ pub struct Target {
     pub relay_v6: SocketAddr,
     /// Its port for metrics and health.
     pub http: SocketAddr,
-    /// Its certificate.
+    /// The fingerprint of the relay's certificate.
     pub pin: Fingerprint,
 }
 

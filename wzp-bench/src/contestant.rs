@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) struct Contestant {
     /// What tables call it.
     pub(crate) name: String,
-    /// What runs.
+    /// The program that is the server.
     pub(crate) program: Program,
     /// Further arguments of [`Program::Relay`].
     pub(crate) arguments: Vec<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Contestant {
     pub(crate) scraped_every: Option<Duration>,
 }
 
-/// What runs.
+/// A program that can be the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Program {
     /// This project's relay.

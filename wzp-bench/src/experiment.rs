@@ -11,7 +11,7 @@ use super::metric::{
 };
 use super::scenario::{self, Scenario};
 
-/// Which one.
+/// The experiments, by the question that they answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Name {
     /// The relay against the naive one, in the four scenarios.

@@ -121,7 +121,7 @@ pub(crate) struct Percentiles {
     pub(crate) p50: Option<f64>,
     /// One in a hundred is above.
     pub(crate) p99: Option<f64>,
-    /// The largest.
+    /// The largest that was seen.
     pub(crate) max: Option<f64>,
 }
 
@@ -166,7 +166,7 @@ impl Generator {
         Ok(Self { process })
     }
 
-    /// Its process.
+    /// The id of the generator's process.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }

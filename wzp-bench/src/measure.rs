@@ -32,7 +32,7 @@ const CLOCKS_APART: (f64, Duration) = (0.05, Duration::from_millis(50));
 /// What does not change from run to run.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// What runs.
+    /// The programs that are measured.
     pub(crate) programs: Programs,
     /// Where they meet.
     pub(crate) place: Place,
@@ -90,7 +90,7 @@ pub(crate) struct Run {
 pub(crate) struct Remark {
     /// The same for all remarks of this kind.
     pub(crate) kind: &'static str,
-    /// A sentence.
+    /// What was found, as a sentence.
     pub(crate) text: String,
 }
 
@@ -110,7 +110,7 @@ impl Company {
 }
 
 impl Bench {
-    /// Measures once.
+    /// Measures one contestant in one scenario.
     ///
     /// # Errors
     /// A program cannot be started, or ends when it should not.

@@ -2,7 +2,7 @@
 
 use super::measure::Run;
 
-/// One figure.
+/// A figure of the table: its title, and how it follows from a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Metric {
     /// Its key in the JSON file.

@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
     /// Circumstances, each with its name.
     pub(crate) circumstances: Vec<(&'static str, String)>,
-    /// Rounds.
+    /// How often each contestant was measured in each scenario.
     pub(crate) rounds: u32,
     /// Seconds of measured time of each run.
     pub(crate) seconds: u32,

@@ -22,7 +22,7 @@ struct Panel<'a> {
     values: Vec<Vec<Option<Spread>>>,
 }
 
-/// The picture.
+/// The outcome as an SVG picture.
 pub(crate) fn svg(outcome: &Outcome) -> String {
     let experiment = &outcome.experiment;
     let scenarios: Vec<_> = experiment.scenarios.iter().map(|scenario| scenario.name).collect();

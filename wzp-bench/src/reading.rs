@@ -24,9 +24,9 @@ pub(crate) struct Process {
 /// Of the whole machine, in CPU time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machine {
-    /// Its CPUs.
+    /// How many CPUs the machine has.
     pub(crate) cpus: u32,
-    /// Something ran.
+    /// Time for which a CPU was not idle.
     pub(crate) busy: Duration,
     /// The hypervisor ran somebody else.
     pub(crate) stolen: Duration,
@@ -35,13 +35,13 @@ pub(crate) struct Machine {
 /// Everything at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
-    /// The moment.
+    /// When the figures were read.
     pub(crate) at: Instant,
-    /// The server.
+    /// What the server has used.
     pub(crate) server: Process,
     /// The load generator.
     pub(crate) generator: Process,
-    /// The machine.
+    /// What the whole machine has used.
     pub(crate) machine: Machine,
     /// Packets that found no room in a socket where the server runs.
     pub(crate) server_overflows: u64,

@@ -123,7 +123,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Its process.
+    /// The id of the server's process.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }

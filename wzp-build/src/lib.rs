@@ -5,7 +5,7 @@
 //! * `BUILD_COMMIT`: what the variable of that name says; else the first twelve digits of the
 //!   commit that was checked out; `unknown` where there is no repository, as in a tarball.
 //!   A debug build says `development`: it is of files that change all the time, and each
-//!   commit would build the program anew
+//!   commit would build the program again
 //! * `BUILD_FEATURES`: the package's features, comma-separated, or `none`
 //!
 //! They do not begin with WZP_: cargo gives them to what it runs, too, and the relay takes

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 /// A UDP datagram in an Ethernet frame, and what may be odd about it.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Whence.
+    /// Where the frame comes from.
     pub source: SocketAddr,
     /// Whither; of the same family.
     pub destination: SocketAddr,
@@ -64,7 +64,7 @@ impl Frame {
         self
     }
 
-    /// The bytes.
+    /// The frame's bytes.
     pub fn build(&self) -> Vec<u8> {
         let mut bytes = alloc::vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
         for tag in &self.tags {

@@ -32,7 +32,7 @@ use crate::scene::{Scene, Target};
 pub struct Attack {
     /// For the command line and the table.
     pub name: &'static str,
-    /// In words.
+    /// What the attacker sends, as the table says it.
     pub sends: &'static str,
     /// What the relay is started with.
     pub prepare: fn(&Scene) -> Result<Prepared>,

@@ -14,7 +14,7 @@ use crate::scene::{Target, stranger_v4};
 use wzp_transport::join::client_config;
 use wzp_transport::trust::Trust;
 
-/// Source addresses.
+/// How many source addresses the forged packets have.
 const ADDRESSES: u16 = 512;
 
 /// Sockets that take turns.
