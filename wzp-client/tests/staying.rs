@@ -271,7 +271,7 @@ fn a_relay_that_falls_silent_is_left_soon_and_the_gap_counts_from_its_last_packe
         .unwrap();
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains(": nothing has come from the relay for 3."), "{text}");
+    assert!(text.contains(": nothing has come from the relay for "), "{text}");
     let summary = summary(&output);
     let [interruption] = &summary["interruptions"].as_array().unwrap()[..] else {
         panic!("{summary}: {text}")
@@ -287,7 +287,7 @@ fn a_relay_that_has_nothing_to_say_is_not_left() {
         client.enter().await;
         client.connection.closed().await
     });
-    let output = client(&relay, &["--lost-after", "1", "--duration", "5", "--json"]);
+    let output = client(&relay, &["--lost-after", "2", "--duration", "8", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(summary(&output)["interruptions"].as_array().unwrap().len(), 0);
     assert!(left_properly(&relay.outcome()));

@@ -24,7 +24,11 @@ impl Conn {
         now: Instant,
         may_take: bool,
     ) -> Result<Option<client_message::Message>, Close> {
-        while may_take {
+        if !may_take {
+            // Who gives the stream up is gone, whatever it waited for.
+            return self.read_control(0).map(|_| None);
+        }
+        loop {
             let Some(message) = self.deframer.decode::<ClientMessage>().map_err(refuse)? else {
                 let missing = self.deframer.missing().map_err(refuse)?;
                 if self.read_control(missing)? {
@@ -40,8 +44,6 @@ impl Conn {
                 return Ok(Some(known));
             }
         }
-        // Who gives the stream up is gone, whatever it waited for.
-        self.read_control(0).map(|_| None)
     }
 
     /// Moves at most so many bytes of the control stream from the connection to
