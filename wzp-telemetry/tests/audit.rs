@@ -294,9 +294,9 @@ fn files_are_one_chain_only_in_their_order_and_without_a_gap() {
     }
     for (bad, at, why) in [
         (&[&first, &path][..], &path, "does not continue"),
-        (&[&second, &first], &first, "new chain"),
+        (&[&second, &first], &first, "not in order"),
         (&[&first, &cut, &path], &path, "does not continue"),
-        (&[&path, &path], &path, "does not continue"),
+        (&[&path, &path], &path, "not in order"),
         (&[&path, &anew], &anew, "new chain"),
     ] {
         let error = verify_in_order(&files(bad)).unwrap_err().to_string();

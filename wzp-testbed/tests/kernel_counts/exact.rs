@@ -180,7 +180,7 @@ fn compare(case: &Case, members: &[Member], before: &Look, after: &Look) {
         let wire = after.wire(number, member, case.family).since(wire_before);
         let mut sessions = before.kernel.values();
         let flow = sessions.find(|flow| flow.peer.port() == member.ports[0]).unwrap();
-        let now = &after.kernel[&flow.session];
+        let now = &after.kernel[&flow.session_id];
         assert_eq!(now.peer.port(), member.ports[usize::from(member.manner.moves)], "{name}");
         let kernel = now.both().since(flow.both());
         table.row(&name, kernel, wire);

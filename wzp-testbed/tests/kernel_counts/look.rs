@@ -50,7 +50,7 @@ pub(crate) struct Look {
 /// As `wzp-relay ctl flows --json` prints it.
 #[derive(Deserialize)]
 pub(crate) struct Flow {
-    pub(crate) session: String,
+    pub(crate) session_id: String,
     pub(crate) peer: SocketAddr,
     rx_packets: u64,
     rx_bytes: u64,
@@ -100,7 +100,7 @@ pub(crate) async fn look(
                 return Look {
                     nftables,
                     quic: members.iter().map(Member::quic).collect(),
-                    kernel: flows.into_iter().map(|flow| (flow.session.clone(), flow)).collect(),
+                    kernel: flows.into_iter().map(|flow| (flow.session_id.clone(), flow)).collect(),
                     counted: both(&[]),
                     unattributed: both(&[("attributed", "no")]),
                     lost,

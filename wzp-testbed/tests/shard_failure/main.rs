@@ -131,7 +131,7 @@ fn assert_it_is_told(loopback: &Loopback, lost: usize, there: usize) {
 
     let line = loopback.relay().logged("a thread panicked").unwrap();
     for part in
-        ["ERROR", "thread=\"shard-1\"", "place=\"wzp-sfu/src/shard/rooms.rs:", "a test wants"]
+        ["ERROR", "thread=\"shard-1\"", "place=\"wzp-sfu/src/shard/dispatch.rs:", "a test wants"]
     {
         assert!(line.contains(part), "{part} is not in {line}");
     }
