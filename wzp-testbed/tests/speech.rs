@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use wzp_testbed::client::{Client, Launch as ClientLaunch, Summary};
 use wzp_testbed::impair::loss;
 use wzp_testbed::impair::proxy::{Impairment, Proxy};
-use wzp_testbed::measure::{Comparison, sounding};
+use wzp_testbed::measure::Comparison;
 use wzp_testbed::netns::{Family, Host, Network};
 use wzp_testbed::relay::{Launch, Relay, temporary_state};
 use wzp_testbed::{binaries, python, realtime, skip, speech};
@@ -126,7 +126,7 @@ fn speak(test: &str, family: Family, path: Path, listeners: u16) -> Option<(Summ
             let comparison = Comparison::new(&said, &recorded);
             // The listener was there before anybody spoke.
             let from = usize::try_from(comparison.lag).unwrap_or(0).min(recorded.len());
-            let until = sounding(&recorded).end.max(from);
+            let until = (from + said.len()).min(recorded.len());
             speech::write(path, &recorded[from..until]).unwrap();
             Heard { summary, comparison, pesq: python::pesq(&said_path, path).unwrap() }
         })
