@@ -336,7 +336,7 @@ const FAMILIES: &[Family] = &[
         "wzp_relay_reports_refused_total",
         "What receiver reports say of one sender, ignored, by reason",
         |scrape| scrape.by_reason(|shard| &shard.reports_refused),
-    ).from("shards").note("`impossible` (a field is out of [its bounds](protocol.md#receiverreport-client-and-senderfeedback-relay)), `repeated` (that sender a second time), `unknown_sender` (nobody of that number was forwarded in the last 10 s; some come from the network's delay), `leap` (a total grew faster than can be)")
+    ).from("shards").note("`impossible` (a field is out of [its bounds](protocol.md#receiverreport-client-and-senderfeedback-relay)), `repeated` (that sender a second time), `unknown_sender` (nobody of that number was forwarded in the last 10 s; some come from the network's delay), `leap` (a total grew faster than can be), `shard_queue` (the queue to the shard of a sender was full)")
     .by(&["reason"]),
     counter(
         "wzp_relay_reports_exaggerated_total",
